@@ -1,0 +1,51 @@
+// The one error that everything in this folder throws on bytes from outside. It knows nothing of sockets or logs.
+
+/**
+ * What was wrong with the bytes:
+ * - `truncated`: they end before what they promise
+ * - `corrupt`: they contradict themselves (checksum, count, length, structure)
+ * - `too-large`: they would decode to more than the caller's limit
+ * - `unsupported-codec`: a codec id that Kafka does not define, or that the target format cannot carry
+ * - `codec-unavailable`: the codec is known but its optional native package is not installed
+ * - `unsupported-magic`: a record format other than 0, 1 and 2
+ */
+export type RecordErrorKind =
+  | 'truncated'
+  | 'corrupt'
+  | 'too-large'
+  | 'unsupported-codec'
+  | 'codec-unavailable'
+  | 'unsupported-magic';
+
+/** The Kafka error that a client gets for it, by name (protocol/error-codes.ts has the number). */
+export type RecordErrorCodeName =
+  | 'CORRUPT_MESSAGE'
+  | 'INVALID_RECORD'
+  | 'MESSAGE_TOO_LARGE'
+  | 'UNSUPPORTED_COMPRESSION_TYPE'
+  | 'UNSUPPORTED_FOR_MESSAGE_FORMAT'
+  | 'INVALID_TIMESTAMP';
+
+const codeNameByKind: Readonly<Record<RecordErrorKind, RecordErrorCodeName>> = {
+  truncated: 'CORRUPT_MESSAGE',
+  corrupt: 'CORRUPT_MESSAGE',
+  'too-large': 'MESSAGE_TOO_LARGE',
+  'unsupported-codec': 'UNSUPPORTED_COMPRESSION_TYPE',
+  'codec-unavailable': 'UNSUPPORTED_COMPRESSION_TYPE',
+  'unsupported-magic': 'UNSUPPORTED_FOR_MESSAGE_FORMAT',
+};
+
+export class RecordError extends Error {
+  readonly kind: RecordErrorKind;
+
+  constructor(kind: RecordErrorKind, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'RecordError';
+    this.kind = kind;
+  }
+
+  /** Name of the Kafka error code that answers it on the wire. */
+  get codeName(): RecordErrorCodeName {
+    return codeNameByKind[this.kind];
+  }
+}
