@@ -32,7 +32,7 @@ export interface ProducerFacts {
   readonly countsForQueue: QueueId;
   readonly producerId: number;
   readonly producerEpoch: number;
-  /** 0..2^31-1, wrapping to 0. */
+  /** 0..2^31-1, wrapping to 0; both -1 on a marker, which counts for the epoch alone. */
   readonly firstSequence: number;
   readonly lastSequence: number;
   readonly isTransactional: boolean;
@@ -99,12 +99,23 @@ export type RefusalReason =
   | 'storage-fault';
 
 /**
- * One an entry of the group, in order. Where any entry is refused or a duplicate nothing of the group is appended, and the
+ * One an entry of the group, in order; a group without entries (index changes only) gets one, whose baseOffset is -1 where
+ * it is appended. What speaks against the group as a whole (condition, fence, closing) refuses each entry. Where any entry is refused or a duplicate nothing of the group is appended, and the
  * other entries are answered `not-appended`. `unknown` is retriable: the entry may or may not be there.
  */
 export type AppendResult =
-  | { readonly outcome: 'appended'; readonly baseOffset: number; readonly storeTimeMs: number; readonly logStartOffset: number }
-  | { readonly outcome: 'duplicate'; readonly baseOffset: number; readonly storeTimeMs: number; readonly logStartOffset: number }
+  | {
+      readonly outcome: 'appended';
+      readonly baseOffset: number;
+      readonly storeTimeMs: number;
+      readonly logStartOffset: number;
+    }
+  | {
+      readonly outcome: 'duplicate';
+      readonly baseOffset: number;
+      readonly storeTimeMs: number;
+      readonly logStartOffset: number;
+    }
   | { readonly outcome: 'refused'; readonly reason: RefusalReason }
   | { readonly outcome: 'not-appended' }
   | { readonly outcome: 'unknown' };
@@ -219,7 +230,12 @@ export interface Catalogue {
   /** Version of the newest change; 0 when nothing was ever written. */
   readonly version: number;
   /** All or none; durable and seen by `get` when it resolves. A conflict names the first key whose version differs. */
-  update(update: CatalogueUpdate): Promise<{ readonly outcome: 'done'; readonly version: number } | { readonly outcome: 'conflict'; readonly key: string }>;
+  update(
+    update: CatalogueUpdate,
+  ): Promise<
+    | { readonly outcome: 'done'; readonly version: number }
+    | { readonly outcome: 'conflict'; readonly key: string }
+  >;
   /** Calls back after every change, of this process or another. Spurious calls are allowed. */
   watch(wake: () => void): () => void;
 }
@@ -272,14 +288,20 @@ export interface StorageEngine {
    * The largest epoch of the queue's visible entries that is at most `epoch`, and the offset after its last entry
    * (the start of the next larger epoch, or the visible end). Undefined when there is none.
    */
-  findEpochEnd(queue: QueueId, epoch: number): Promise<{ readonly epoch: number; readonly endOffset: number } | undefined>;
+  findEpochEnd(
+    queue: QueueId,
+    epoch: number,
+  ): Promise<{ readonly epoch: number; readonly endOffset: number } | undefined>;
   /** Bytes of the queue's visible entries, as stored. */
   sizeBytes(queue: QueueId): MaybePromise<number>;
   /** Live producers of the queue (bounded; evicted by age and number). */
   producers(queue: QueueId): readonly ProducerState[];
 
-  /** Moves the queue's start forward to `toOffset` (never back, never past the visible end). Durable when it resolves. */
-  trim(queue: QueueId, toOffset: number): Promise<QueueBounds>;
+  /**
+   * Moves the queue's start forward to `toOffset` (never back, never past the visible end). Durable when it resolves.
+   * Undefined where there is no such queue.
+   */
+  trim(queue: QueueId, toOffset: number): Promise<QueueBounds | undefined>;
 
   index(name: string): OrderedIndex;
   /** Embedded always grants it. */
