@@ -1,0 +1,229 @@
+import threading
+import time
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType
+from scenarios import ADDRESS, SHORT, restart_broker, scenario, unique, until
+
+admin = AdminClient({"bootstrap.servers": ADDRESS})
+
+
+def create(partitions=1, **config):
+    topic = unique("ckp")
+    admin.create_topics([NewTopic(topic, partitions, 1, config={k.replace("_", "."): v for k, v in config.items()})])[topic].result(20)
+    return topic
+
+
+def produce(topic, messages, **config):
+    """Sends (key, value, headers, partition) tuples; returns the delivered messages."""
+    delivered, errors = [], []
+
+    def report(error, message):
+        (errors if error else delivered).append(error or message)
+
+    producer = Producer({"bootstrap.servers": ADDRESS, **{k.replace("_", "."): v for k, v in config.items()}})
+    for key, value, headers, partition in messages:
+        while True:
+            try:
+                producer.produce(topic, value, key, partition=partition, headers=headers, on_delivery=report)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    assert producer.flush(30) == 0, "not everything was delivered"
+    if errors:
+        raise KafkaException(errors[0])
+    return delivered
+
+
+def consumer(group=None, **config):
+    return Consumer({
+        "bootstrap.servers": ADDRESS, "group.id": group or unique("g"), "auto.offset.reset": "earliest",
+        "session.timeout.ms": 10000, "heartbeat.interval.ms": 500, "fetch.wait.max.ms": 100,
+        **{k.replace("_", "."): v for k, v in config.items()}})
+
+
+def read(topic, count, seconds=30, partitions=(0,)):
+    c = consumer()
+    c.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
+    seen = []
+    deadline = time.monotonic() + seconds
+    while len(seen) < count and time.monotonic() < deadline:
+        for message in c.consume(500, 0.2):
+            assert message.error() is None, message.error()
+            seen.append(message)
+    c.close()
+    assert len(seen) == count, f"wanted {count} records, got {len(seen)}"
+    return seen
+
+
+def auto_create():
+    topic = unique("auto")
+    produce(topic, [(None, b"first", None, -1)])
+    assert admin.list_topics(topic, 10).topics[topic].error is None
+
+
+def content():
+    topic = create()
+    produce(topic, [(b"k", b"v", [("a", b"1"), ("a", b"2"), ("n", None)], 0), (None, None, None, 0), (b"", b"\x00\xff", None, 0)])
+    first, second, third = read(topic, 3)
+    assert (first.key(), first.value(), first.headers()) == (b"k", b"v", [("a", b"1"), ("a", b"2"), ("n", None)])
+    assert (second.key(), second.value()) == (None, None)
+    assert (third.key(), third.value()) == (b"", b"\x00\xff")
+
+
+def codec(name):
+    def body():
+        topic = create()
+        values = [f"{i} {'a' * 50}".encode() for i in range(1000)]
+        produce(topic, [(None, v, None, 0) for v in values], compression_type=name, linger_ms=100)
+        assert [m.value() for m in read(topic, 1000)] == values
+    return body
+
+
+def acks(level):
+    def body():
+        topic = create()
+        produce(topic, [(None, b"x", None, 0)], acks=level)
+        assert len(read(topic, 1)) == 1
+    return body
+
+
+def idempotent():
+    topic = create()
+    total = 5000 if SHORT else 50000
+    produce(topic, [(None, b"%d" % i, None, 0) for i in range(total)], enable_idempotence=True, batch_num_messages=100)
+    assert [int(m.value()) for m in read(topic, total, 60)] == list(range(total))
+
+
+def group_shares(strategy):
+    def body():
+        topic, group = create(6), unique("g")
+        total = 3000 if SHORT else 30000
+        stop, seen, members = threading.Event(), [], []
+
+        class Member(threading.Thread):
+            def __init__(self):
+                super().__init__(daemon=True)
+                self.consumer = consumer(group, partition_assignment_strategy=strategy)
+                self.leave, self.owned = threading.Event(), 0
+                self.consumer.subscribe([topic])
+                self.start()
+
+            def run(self):
+                while not (stop.is_set() or self.leave.is_set()):
+                    for message in self.consumer.consume(500, 0.1):
+                        if message.error() is None:
+                            seen.append((message.key(), int(message.value())))
+                    self.owned = len(self.consumer.assignment())
+                self.consumer.close()
+                self.owned = 0
+
+        try:
+            members.extend([Member(), Member()])
+            until(40, "three partitions each", lambda: [m.owned for m in members] == [3, 3])
+            produce(topic, [(b"k%d" % (i % 61), b"%d" % i, None, -1) for i in range(total)], enable_idempotence=True)
+            until(60, "all read", lambda: len(seen) >= total)
+            assert len(seen) == total and len(set(seen)) == total
+            last = {}
+            for key, value in seen:
+                assert last.get(key, -1) < value, "order within a key"
+                last[key] = value
+            members[1].leave.set()
+            until(40, "the first has all six", lambda: members[0].owned == 6)
+        finally:
+            stop.set()
+            for m in members:
+                m.join(20)
+    return body
+
+
+def static_member():
+    topic, group = create(2), unique("g")
+    def session():
+        c = consumer(group, group_instance_id="one")
+        c.subscribe([topic])
+        until(30, "an assignment", lambda: (c.poll(0.1), len(c.assignment()) == 2)[1])
+        member = c.memberid()
+        c.close()
+        return member
+    session()
+    session()
+    described = admin.describe_consumer_groups([group])[group].result(20)
+    assert described.state.name in ("STABLE", "EMPTY", "PREPARING_REBALANCING"), described.state
+
+
+def commits_survive():
+    topic, group = create(), unique("g")
+    produce(topic, [(None, b"%d" % i, None, 0) for i in range(10)])
+    c = consumer(group, enable_auto_commit=False)
+    c.commit(offsets=[TopicPartition(topic, 0, 7, "note")], asynchronous=False)
+    c.close()
+    restart_broker()
+    c = consumer(group)
+    committed, = c.committed([TopicPartition(topic, 0)], timeout=30)
+    assert (committed.offset, committed.metadata) == (7, "note"), committed
+    c.subscribe([topic])
+    seen = []
+    until(30, "three read", lambda: (seen.extend(m.value() for m in c.consume(10, 0.2) if m.error() is None), len(seen) >= 3)[1])
+    c.close()
+    assert seen == [b"7", b"8", b"9"], seen
+
+
+def offsets_for_times():
+    topic = create()
+    c = consumer()
+    producer = Producer({"bootstrap.servers": ADDRESS})
+    for i in range(3):
+        producer.produce(topic, b"%d" % i, partition=0, timestamp=1700000000000 + i * 1000)
+        producer.flush(10)
+    found, = c.offsets_for_times([TopicPartition(topic, 0, 1700000001000)], timeout=20)
+    assert found.offset == 1, found
+    assert c.get_watermark_offsets(TopicPartition(topic, 0), timeout=20) == (0, 3)
+    c.close()
+
+
+def too_large():
+    topic = create(max_message_bytes="1000")
+    try:
+        produce(topic, [(None, bytes(5000), None, 0)])
+    except KafkaException as error:
+        assert error.args[0].name() == "MSG_SIZE_TOO_LARGE", error
+    else:
+        raise AssertionError("a batch over max.message.bytes was taken")
+
+
+def admin_surface():
+    topic = create(2, retention_ms="100000")
+    admin.create_partitions([NewPartitions(topic, 4)])[topic].result(20)
+    assert len(admin.list_topics(topic, 20).topics[topic].partitions) == 4
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    described = admin.describe_configs([resource])[resource].result(20)
+    assert described["retention.ms"].value == "100000"
+    assert described["max.message.bytes"].value == "1048588"
+    produce(topic, [(None, b"%d" % i, None, 0) for i in range(3)])
+    tp = TopicPartition(topic, 0)
+    assert admin.list_offsets({tp: OffsetSpec.latest()})[tp].result(20).offset == 3
+    tp.offset = 1
+    assert admin.delete_records([tp])[tp].result(20).low_watermark == 1
+    assert admin.list_offsets({tp: OffsetSpec.earliest()})[tp].result(20).offset == 1
+    cluster = admin.describe_cluster().result(20)
+    assert len(cluster.nodes) == 1 and cluster.controller.id == cluster.nodes[0].id
+    admin.delete_topics([topic])[topic].result(20)
+    assert topic not in admin.list_topics(timeout=20).topics
+
+
+scenario("auto-creates a topic on first produce", auto_create)
+scenario("keys, nulls and headers come back as sent", content)
+for name in ("gzip", "snappy", "lz4", "zstd"):
+    scenario(f"codec {name}", codec(name))
+for level in ("0", "1", "all"):
+    scenario(f"acks {level}", acks(level))
+scenario("idempotent producer keeps order over many batches", idempotent)
+for strategy in ("range", "roundrobin", "cooperative-sticky"):
+    scenario(f"two members share six partitions, one takes over ({strategy})", group_shares(strategy))
+scenario("static member comes back", static_member)
+scenario("commits survive a killed broker, metadata too", commits_survive)
+scenario("offsets by time and watermarks", offsets_for_times)
+scenario("a batch larger than max.message.bytes is refused by name", too_large)
+scenario("admin: topics, partitions, configs, offsets, records, cluster", admin_surface)
