@@ -1,7 +1,9 @@
 // Opens a magic-2 batch: decompresses its records section where needed and walks the records. For those who must look inside
 // (filters, features, conversion, consumers); storing and fetching never does.
 
+import type { Int64 } from '../wire/int64.ts';
 import { codecNameOf, decompress } from './compression.ts';
+import { addInt64 } from './int64-bytes.ts';
 import {
   batchBaseOffset,
   batchBaseTimestamp,
@@ -63,4 +65,21 @@ export function decodeRecords(buffer: Buffer, at: number, limits: OpenLimits = {
   const records: DecodedRecord[] = [];
   while (cursor.next()) records.push(cursor.record());
   return records;
+}
+
+/** The same, and beside them the timestamps as stored, which LogAppendTime hides. @throws RecordError */
+export function decodeRecordsWithTimestamps(
+  buffer: Buffer,
+  at: number,
+  limits: OpenLimits = {},
+): { readonly records: DecodedRecord[]; readonly storedTimestamps: Int64[] } {
+  const baseTimestamp = batchBaseTimestamp(buffer, at);
+  const cursor = openBatch(buffer, at, limits);
+  const records: DecodedRecord[] = [];
+  const storedTimestamps: Int64[] = [];
+  while (cursor.next()) {
+    records.push(cursor.record());
+    storedTimestamps.push(addInt64(baseTimestamp, cursor.timestampDelta));
+  }
+  return { records, storedTimestamps };
 }

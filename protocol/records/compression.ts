@@ -42,7 +42,7 @@ export interface DecompressOptions {
 export interface Compression {
   /** @throws RecordError `codec-unavailable` */
   compress(codec: CodecName, input: Buffer, options?: CompressOptions): Buffer;
-  /** `none` gives the input itself. @throws RecordError `corrupt`, `truncated`, `too-large`, `codec-unavailable` */
+  /** `none` gives the input itself. @throws RecordError `invalid`, `too-large`, `codec-unavailable` */
   decompress(codec: CodecName, input: Buffer, options?: DecompressOptions): Buffer;
   /** True when the codec can be used here. */
   isAvailable(codec: CodecName): boolean;

@@ -20,8 +20,8 @@ export function decompressGzip(input: Buffer, limitBytes: number): Buffer {
     if (error instanceof RecordError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(limitBytes);
-    if (code === 'Z_BUF_ERROR') throw new RecordError('truncated', 'gzip data ends early', { cause: error });
-    throw new RecordError('corrupt', `gzip data is corrupt (${code ?? String(error)})`, { cause: error });
+    if (code === 'Z_BUF_ERROR') throw new RecordError('invalid', 'gzip data ends early', { cause: error });
+    throw new RecordError('invalid', `gzip data is corrupt (${code ?? String(error)})`, { cause: error });
   }
 }
 

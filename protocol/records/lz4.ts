@@ -80,7 +80,7 @@ function decodeFrame(
   let bytes = input.subarray(frame.start, frame.end);
   const checksum = (xxHash32(input, frame.start + 4, frame.checksumAt) >>> 8) & 0xff;
   if (checksum !== input[frame.checksumAt]) {
-    if (!ignoreHeaderChecksum) throw new RecordError('corrupt', 'lz4 frame header checksum is wrong');
+    if (!ignoreHeaderChecksum) throw new RecordError('invalid', 'lz4 frame header checksum is wrong');
     bytes = Buffer.from(bytes);
     bytes[frame.checksumAt - frame.start] = checksum;
   }
@@ -88,7 +88,7 @@ function decodeFrame(
     return codec.decompressFrameSync(bytes);
   } catch (error) {
     throw new RecordError(
-      'corrupt',
+      'invalid',
       `lz4 data is corrupt: ${error instanceof Error ? error.message : error}`,
       {
         cause: error,
@@ -101,7 +101,7 @@ function skippableFrameEnd(input: Buffer, at: number): number | undefined {
   if (input.length - at < 8 || (input.readUInt32LE(at) & 0xfffffff0) >>> 0 !== skippableMagic)
     return undefined;
   const end = at + 8 + input.readUInt32LE(at + 4);
-  if (end > input.length) throw new RecordError('truncated', 'lz4 skippable frame ends early');
+  if (end > input.length) throw new RecordError('invalid', 'lz4 skippable frame ends early');
   return end;
 }
 
@@ -109,17 +109,17 @@ function readFrame(input: Buffer, start: number): Lz4Frame {
   need(input, start, 7);
   const magic = input.readUInt32LE(start);
   if (magic !== frameMagic)
-    throw new RecordError('corrupt', `not an lz4 frame (magic ${magic.toString(16)})`);
+    throw new RecordError('invalid', `not an lz4 frame (magic ${magic.toString(16)})`);
   const flags = input[start + 4]!;
-  if (flags >>> 6 !== 1) throw new RecordError('corrupt', `lz4 frame version ${flags >>> 6}`);
-  if ((flags & 0x02) !== 0) throw new RecordError('corrupt', 'lz4 frame sets a reserved bit');
-  if ((flags & 0x01) !== 0) throw new RecordError('corrupt', 'lz4 frame needs a dictionary');
+  if (flags >>> 6 !== 1) throw new RecordError('invalid', `lz4 frame version ${flags >>> 6}`);
+  if ((flags & 0x02) !== 0) throw new RecordError('invalid', 'lz4 frame sets a reserved bit');
+  if ((flags & 0x01) !== 0) throw new RecordError('invalid', 'lz4 frame needs a dictionary');
   const blockChecksumBytes = (flags & 0x10) === 0 ? 0 : 4;
   const contentChecksumBytes = (flags & 0x04) === 0 ? 0 : 4;
   const descriptor = input[start + 5]!;
   const blockSizeCode = (descriptor >>> 4) & 0x07;
   if ((descriptor & 0x8f) !== 0 || blockSizeCode < 4) {
-    throw new RecordError('corrupt', `lz4 block descriptor ${descriptor}`);
+    throw new RecordError('invalid', `lz4 block descriptor ${descriptor}`);
   }
   const blockMaxBytes = 1 << (8 + 2 * blockSizeCode);
   let at = start + 6;
@@ -141,7 +141,7 @@ function readFrame(input: Buffer, start: number): Lz4Frame {
     const compressed = word < 0x80000000;
     const length = word & 0x7fffffff;
     if (length > blockMaxBytes) {
-      throw new RecordError('corrupt', `lz4 block size ${length} exceeds the frame's ${blockMaxBytes}`);
+      throw new RecordError('invalid', `lz4 block size ${length} exceeds the frame's ${blockMaxBytes}`);
     }
     need(input, at, length + blockChecksumBytes);
     blocks.push({ start: at, end: at + length, compressed });
@@ -151,7 +151,7 @@ function readFrame(input: Buffer, start: number): Lz4Frame {
   need(input, at, contentChecksumBytes);
   if (contentSizeBytes !== undefined && contentSizeBytes > boundBytes) {
     throw new RecordError(
-      'corrupt',
+      'invalid',
       `lz4 frame claims ${contentSizeBytes} bytes of content and holds ${boundBytes} at most`,
     );
   }
@@ -179,7 +179,7 @@ function decodedBlockBytes(input: Buffer, start: number, end: number): number {
     if (literals === 15) {
       let byte: number;
       do {
-        if (at >= end) throw new RecordError('corrupt', 'lz4 block ends inside a length');
+        if (at >= end) throw new RecordError('invalid', 'lz4 block ends inside a length');
         byte = input[at++]!;
         literals += byte;
       } while (byte === 255);
@@ -192,7 +192,7 @@ function decodedBlockBytes(input: Buffer, start: number, end: number): number {
     if (match === 19) {
       let byte: number;
       do {
-        if (at >= end) throw new RecordError('corrupt', 'lz4 block ends inside a length');
+        if (at >= end) throw new RecordError('invalid', 'lz4 block ends inside a length');
         byte = input[at++]!;
         match += byte;
       } while (byte === 255);
@@ -203,7 +203,7 @@ function decodedBlockBytes(input: Buffer, start: number, end: number): number {
 }
 
 function need(input: Buffer, at: number, bytes: number): void {
-  if (input.length - at < bytes) throw new RecordError('truncated', 'lz4 frame ends early');
+  if (input.length - at < bytes) throw new RecordError('invalid', 'lz4 frame ends early');
 }
 
 function tooLarge(limitBytes: number): RecordError {

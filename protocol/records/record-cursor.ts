@@ -39,7 +39,7 @@ export interface RecordSection {
 
 /**
  * Usage: `while (cursor.next()) { cursor.offsetDelta ... }`. After the last record it has checked that nothing is left over.
- * @throws RecordError `corrupt` from the constructor or `next` for anything that Kafka's own reader refuses
+ * @throws RecordError `invalid` from the constructor or `next` for anything that Kafka's own reader refuses
  */
 export class RecordCursor {
   /** Position in the batch, counted from 0. */
@@ -70,10 +70,10 @@ export class RecordCursor {
     const { buffer, start, end, recordCount } = section;
     if (start < 0 || end > buffer.length || start > end) throw new RangeError('section outside its buffer');
     if (recordCount < 0) {
-      throw new RecordError('corrupt', `Found invalid record count ${recordCount} in magic v2 batch`);
+      throw new RecordError('invalid', `Found invalid record count ${recordCount} in magic v2 batch`);
     }
     if (recordCount * leastRecordBytes > end - start) {
-      throw new RecordError('corrupt', `${recordCount} records cannot stand in ${end - start} bytes`);
+      throw new RecordError('invalid', `${recordCount} records cannot stand in ${end - start} bytes`);
     }
     this.buffer = buffer;
     this.recordCount = recordCount;
@@ -88,7 +88,7 @@ export class RecordCursor {
   next(): boolean {
     if (this.index + 1 >= this.recordCount) {
       if (this.#at !== this.#end) {
-        throw new RecordError('corrupt', 'Incorrect declared batch size, records still remaining in file');
+        throw new RecordError('invalid', 'Incorrect declared batch size, records still remaining in file');
       }
       return false;
     }
@@ -98,11 +98,11 @@ export class RecordCursor {
     const bodyEnd = bodyStart + bodyLength;
     if (bodyLength < 0 || bodyEnd > this.#end) {
       throw new RecordError(
-        'corrupt',
+        'invalid',
         `Invalid record size: ${bodyLength} with ${this.#end - bodyStart} bytes left`,
       );
     }
-    if (bodyLength < 1) throw new RecordError('corrupt', 'Invalid record size: 0');
+    if (bodyLength < 1) throw new RecordError('invalid', 'Invalid record size: 0');
     this.attributes = this.buffer[this.#at++]!;
     this.timestampDelta = this.#varlong(bodyEnd);
     this.offsetDelta = this.#varint(bodyEnd);
@@ -115,19 +115,19 @@ export class RecordCursor {
     this.headerCount = this.#varint(bodyEnd);
     // A header takes two bytes or more.
     if (this.headerCount < 0 || this.headerCount * 2 > bodyEnd - this.#at) {
-      throw new RecordError('corrupt', `Found invalid number of record headers ${this.headerCount}`);
+      throw new RecordError('invalid', `Found invalid number of record headers ${this.headerCount}`);
     }
     this.#headersStart = this.#at;
     for (let header = 0; header < this.headerCount; header++) {
       const keyLength = this.#length(bodyEnd);
-      if (keyLength < 0) throw new RecordError('corrupt', `Invalid negative header key size ${keyLength}`);
+      if (keyLength < 0) throw new RecordError('invalid', `Invalid negative header key size ${keyLength}`);
       this.#at += keyLength;
       const valueLength = this.#length(bodyEnd);
       if (valueLength > 0) this.#at += valueLength;
     }
     if (this.#at !== bodyEnd) {
       throw new RecordError(
-        'corrupt',
+        'invalid',
         `Invalid record size: expected to read ${bodyLength} bytes in record payload, but instead read ${this.#at - bodyStart}`,
       );
     }
@@ -196,7 +196,7 @@ export class RecordCursor {
     const length = this.#varint(limit);
     if (length > limit - this.#at) {
       throw new RecordError(
-        'corrupt',
+        'invalid',
         `Field of ${length} bytes where ${limit - this.#at} are left in the record`,
       );
     }
@@ -208,7 +208,7 @@ export class RecordCursor {
     let at = this.#at;
     let zigzag = 0;
     for (let shift = 0; shift < 35; shift += 7) {
-      if (at >= limit) throw new RecordError('corrupt', 'Record ends inside a variable-length integer');
+      if (at >= limit) throw new RecordError('invalid', 'Record ends inside a variable-length integer');
       const byte = buffer[at++]!;
       zigzag |= (byte & 0x7f) << shift;
       if (byte < 0x80) {
@@ -216,7 +216,7 @@ export class RecordCursor {
         return (zigzag >>> 1) ^ -(zigzag & 1);
       }
     }
-    throw new RecordError('corrupt', 'Varint is too long, the most significant bit in the 5th byte is set');
+    throw new RecordError('invalid', 'Varint is too long, the most significant bit in the 5th byte is set');
   }
 
   #varlong(limit: number): Int64 {
@@ -225,7 +225,7 @@ export class RecordCursor {
     let low = 0;
     // Four bytes hold 28 bits: most deltas end there and need no wide arithmetic.
     for (let shift = 0; shift < 28; shift += 7) {
-      if (at >= limit) throw new RecordError('corrupt', 'Record ends inside a variable-length integer');
+      if (at >= limit) throw new RecordError('invalid', 'Record ends inside a variable-length integer');
       const byte = buffer[at++]!;
       low |= (byte & 0x7f) << shift;
       if (byte < 0x80) {
@@ -236,7 +236,7 @@ export class RecordCursor {
     // Up to 49 bits a double is exact.
     let zigzag = low;
     for (let scale = 268435456; scale < 562949953421312; scale *= 128) {
-      if (at >= limit) throw new RecordError('corrupt', 'Record ends inside a variable-length integer');
+      if (at >= limit) throw new RecordError('invalid', 'Record ends inside a variable-length integer');
       const byte = buffer[at++]!;
       zigzag += (byte & 0x7f) * scale;
       if (byte < 0x80) {
@@ -246,7 +246,7 @@ export class RecordCursor {
     }
     let wide = BigInt(zigzag);
     for (let shift = 49n; shift < 70n; shift += 7n) {
-      if (at >= limit) throw new RecordError('corrupt', 'Record ends inside a variable-length integer');
+      if (at >= limit) throw new RecordError('invalid', 'Record ends inside a variable-length integer');
       const byte = buffer[at++]!;
       wide |= BigInt(byte & 0x7f) << shift;
       if (byte < 0x80) {
@@ -254,6 +254,6 @@ export class RecordCursor {
         return unzigzag64(BigInt.asUintN(64, wide));
       }
     }
-    throw new RecordError('corrupt', 'Varlong is too long, most significant bit in the 10th byte is set');
+    throw new RecordError('invalid', 'Varlong is too long, most significant bit in the 10th byte is set');
   }
 }

@@ -2,8 +2,9 @@
 
 /**
  * What was wrong with the bytes:
- * - `truncated`: they end before what they promise
- * - `corrupt`: they contradict themselves (checksum, count, length, structure)
+ * - `truncated`: a batch or message ends before what its length promises
+ * - `corrupt`: its checksum or its length is wrong
+ * - `invalid`: the envelope is sound and what stands inside is not (records, compressed data, wrapped messages)
  * - `too-large`: they would decode to more than the caller's limit
  * - `unsupported-codec`: a codec id that Kafka does not define, or that the target format cannot carry
  * - `codec-unavailable`: the codec is known but its optional native package is not installed
@@ -12,6 +13,7 @@
 export type RecordErrorKind =
   | 'truncated'
   | 'corrupt'
+  | 'invalid'
   | 'too-large'
   | 'unsupported-codec'
   | 'codec-unavailable'
@@ -29,6 +31,7 @@ export type RecordErrorCodeName =
 const codeNameByKind: Readonly<Record<RecordErrorKind, RecordErrorCodeName>> = {
   truncated: 'CORRUPT_MESSAGE',
   corrupt: 'CORRUPT_MESSAGE',
+  invalid: 'INVALID_RECORD',
   'too-large': 'MESSAGE_TOO_LARGE',
   'unsupported-codec': 'UNSUPPORTED_COMPRESSION_TYPE',
   'codec-unavailable': 'UNSUPPORTED_COMPRESSION_TYPE',

@@ -55,18 +55,17 @@ export function decompressSnappy(input: Buffer, limitBytes: number, codec: Snapp
   while (at < input.length) {
     // Streams may follow each other, each with its own header.
     if (startsWithMagic(input, at)) {
-      if (input.length - at < xerialHeaderBytes)
-        throw new RecordError('truncated', 'snappy header ends early');
+      if (input.length - at < xerialHeaderBytes) throw new RecordError('invalid', 'snappy header ends early');
       at += xerialHeaderBytes;
       continue;
     }
-    if (input.length - at < 4) throw new RecordError('truncated', 'snappy block length ends early');
+    if (input.length - at < 4) throw new RecordError('invalid', 'snappy block length ends early');
     const length = input.readInt32BE(at);
     at += 4;
-    if (length < 0) throw new RecordError('corrupt', `snappy block length is ${length}`);
+    if (length < 0) throw new RecordError('invalid', `snappy block length is ${length}`);
     if (length > input.length - at) {
       throw new RecordError(
-        'truncated',
+        'invalid',
         `snappy block of ${length} bytes where ${input.length - at} are left`,
       );
     }
@@ -89,7 +88,7 @@ function checkBlock(block: Buffer, limitBytes: number): number {
   let scale = 1;
   for (let at = 0; at < 5; at++) {
     const byte = block[at];
-    if (byte === undefined) throw new RecordError('truncated', 'snappy block ends inside its length');
+    if (byte === undefined) throw new RecordError('invalid', 'snappy block ends inside its length');
     size += (byte & 0x7f) * scale;
     scale *= 128;
     if (byte < 0x80) {
@@ -101,19 +100,19 @@ function checkBlock(block: Buffer, limitBytes: number): number {
       }
       // The densest element is a copy: 64 bytes from three.
       if (size > (block.length - at - 1) * 22) {
-        throw new RecordError('corrupt', `snappy block of ${block.length} bytes claims to decode to ${size}`);
+        throw new RecordError('invalid', `snappy block of ${block.length} bytes claims to decode to ${size}`);
       }
       return size;
     }
   }
-  throw new RecordError('corrupt', 'snappy block length is not a 32-bit number');
+  throw new RecordError('invalid', 'snappy block length is not a 32-bit number');
 }
 
 function decodeBlock(block: Buffer, codec: SnappyBlockCodec): Buffer {
   try {
     return codec.uncompressSync(block) as Buffer;
   } catch (error) {
-    throw new RecordError('corrupt', `snappy data is corrupt: ${messageOf(error)}`, { cause: error });
+    throw new RecordError('invalid', `snappy data is corrupt: ${messageOf(error)}`, { cause: error });
   }
 }
 

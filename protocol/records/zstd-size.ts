@@ -10,7 +10,7 @@ const greatestBlockBytes = 128 * 1024;
 /**
  * An upper bound of what all frames in `input` decode to. Raw and run-length blocks count exactly, compressed ones with the
  * block limit. The frame's own claim of its size is not believed beyond that.
- * @throws RecordError `truncated`, `corrupt`
+ * @throws RecordError `invalid`
  */
 export function zstdBoundBytes(input: Buffer, _limitBytes: number): number {
   let bound = 0;
@@ -26,10 +26,10 @@ export function zstdBoundBytes(input: Buffer, _limitBytes: number): number {
       continue;
     }
     if (magic !== frameMagic)
-      throw new RecordError('corrupt', `not a zstd frame (magic ${magic.toString(16)})`);
+      throw new RecordError('invalid', `not a zstd frame (magic ${magic.toString(16)})`);
     const descriptor = input[at + 4]!;
     at += 5;
-    if ((descriptor & 0x08) !== 0) throw new RecordError('corrupt', 'zstd frame sets a reserved bit');
+    if ((descriptor & 0x08) !== 0) throw new RecordError('invalid', 'zstd frame sets a reserved bit');
     const singleSegment = (descriptor & 0x20) !== 0;
     const checksumBytes = (descriptor & 0x04) === 0 ? 0 : 4;
     const dictionaryIdBytes = [0, 1, 2, 4][descriptor & 0x03]!;
@@ -57,9 +57,9 @@ export function zstdBoundBytes(input: Buffer, _limitBytes: number): number {
       at += 3;
       const type = (header >>> 1) & 0x03;
       const size = header >>> 3;
-      if (type === 3) throw new RecordError('corrupt', 'zstd block of the reserved type');
+      if (type === 3) throw new RecordError('invalid', 'zstd block of the reserved type');
       if (size > blockLimit)
-        throw new RecordError('corrupt', `zstd block of ${size} bytes, limit ${blockLimit}`);
+        throw new RecordError('invalid', `zstd block of ${size} bytes, limit ${blockLimit}`);
       const stored = type === 1 ? 1 : size;
       need(input, at, stored);
       at += stored;
@@ -73,5 +73,5 @@ export function zstdBoundBytes(input: Buffer, _limitBytes: number): number {
 }
 
 function need(input: Buffer, at: number, bytes: number): void {
-  if (input.length - at < bytes) throw new RecordError('truncated', 'zstd frame ends early');
+  if (input.length - at < bytes) throw new RecordError('invalid', 'zstd frame ends early');
 }

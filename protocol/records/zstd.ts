@@ -66,7 +66,7 @@ export function decompressZstd(input: Buffer, limitBytes: number, codec: ZstdCod
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(limitBytes);
     throw new RecordError(
-      'corrupt',
+      'invalid',
       `zstd data is corrupt: ${error instanceof Error ? error.message : error}`,
       {
         cause: error,
