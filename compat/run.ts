@@ -14,7 +14,9 @@ import { runChecks } from './lib/checks.ts';
 import { type ResultLine, readResults, writeReport } from './lib/report.ts';
 
 const compatDirectory = resolve('compat');
-const cacheDirectory = process.env['COMPAT_CACHE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'odradek-compat');
+const cacheDirectory =
+  process.env['COMPAT_CACHE'] ??
+  join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'odradek-compat');
 
 interface Options {
   readonly clients: readonly string[];
@@ -55,7 +57,9 @@ async function runClient(name: string, options: Options): Promise<ResultLine & {
   const folder = join(compatDirectory, name);
   const settings = listed(join(folder, 'broker.properties'));
   const started = Date.now();
-  const broker: PeerBroker = options.kafka ? await startKafka(cacheDirectory, settings) : await startOdradek(settings);
+  const broker: PeerBroker = options.kafka
+    ? await startKafka(cacheDirectory, settings)
+    : await startOdradek(settings);
   try {
     const checks = await runChecks(join(folder, 'run.sh'), broker, { cacheDirectory, short: options.short });
     const passed = new Set(checks.filter((check) => check.state === 'pass').map((check) => check.name));
@@ -101,7 +105,10 @@ for (const client of options.clients) {
 if (options.update || options.kafka) {
   writeFileSync(
     join(compatDirectory, 'results.jsonl'),
-    `${[...results.values()].map((line) => JSON.stringify(line)).sort().join('\n')}\n`,
+    `${[...results.values()]
+      .map((line) => JSON.stringify(line))
+      .sort()
+      .join('\n')}\n`,
   );
   writeReport(join(compatDirectory, 'report.md'), results);
 }

@@ -20,13 +20,19 @@ export async function build({ types = false } = {}) {
   rmSync(join(root, 'dist'), { recursive: true, force: true });
   await bundle({ main: 'src/main.ts', index: 'src/index.ts' }, join(root, 'dist'));
   if (types) {
-    execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.types.json')], {
-      stdio: 'inherit',
-    });
+    execFileSync(
+      process.execPath,
+      [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'tsconfig.types.json')],
+      {
+        stdio: 'inherit',
+      },
+    );
   }
   writeStamp(stamp);
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await (process.argv.includes('--if-stale') ? buildIfStale() : build({ types: process.argv.includes('--types') }));
+  await (process.argv.includes('--if-stale')
+    ? buildIfStale()
+    : build({ types: process.argv.includes('--types') }));
 }

@@ -5,7 +5,12 @@ import { pathToFileURL } from 'node:url';
 import { bundle, isStale, root, writeStamp } from './bundle.mjs';
 
 const stamp = 'protocol/generated/.stamp';
-export const generatorSources = ['protocol/messages', 'protocol/generator', 'scripts/bundle.mjs', 'scripts/generate.mjs'];
+export const generatorSources = [
+  'protocol/messages',
+  'protocol/generator',
+  'scripts/bundle.mjs',
+  'scripts/generate.mjs',
+];
 
 export async function generateIfStale() {
   if (isStale(stamp, ...generatorSources)) await generate();

@@ -31,7 +31,12 @@ CompressionCodecs[CompressionTypes.ZSTD] = () => ({
   decompress: (buffer) => new Decoder().decode(buffer),
 });
 
-const kafka = new Kafka({ clientId: 'compat', brokers: [address], logLevel: logLevel.NOTHING, retry: { retries: 8 } });
+const kafka = new Kafka({
+  clientId: 'compat',
+  brokers: [address],
+  logLevel: logLevel.NOTHING,
+  retry: { retries: 8 },
+});
 const admin = kafka.admin();
 await admin.connect();
 
@@ -53,7 +58,14 @@ async function createTopic(partitions = 1, configEntries = []) {
 
 /** A running group member that collects what it reads. */
 async function member(groupId, topic, options = {}) {
-  const consumer = kafka.consumer({ groupId, sessionTimeout: 10_000, rebalanceTimeout: 10_000, heartbeatInterval: 300, maxWaitTimeInMs: 200, ...options });
+  const consumer = kafka.consumer({
+    groupId,
+    sessionTimeout: 10_000,
+    rebalanceTimeout: 10_000,
+    heartbeatInterval: 300,
+    maxWaitTimeInMs: 200,
+    ...options,
+  });
   const seen = [];
   const state = { assignment: [], joins: 0 };
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
@@ -62,7 +74,9 @@ async function member(groupId, topic, options = {}) {
   });
   await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
-  await consumer.run({ eachMessage: async ({ partition, message }) => void seen.push({ partition, ...message }) });
+  await consumer.run({
+    eachMessage: async ({ partition, message }) => void seen.push({ partition, ...message }),
+  });
   return { consumer, seen, state, stop: () => consumer.disconnect() };
 }
 
@@ -78,8 +92,13 @@ async function readAll(topic, count, seconds = 20) {
 
 await scenario('auto-creates a topic on first send', 20, async () => {
   const topic = unique('auto');
-  await withProducer({ allowAutoTopicCreation: true }, (p) => p.send({ topic, messages: [{ value: 'first' }] }));
-  assert.deepEqual((await readAll(topic, 1)).map((m) => m.value.toString()), ['first']);
+  await withProducer({ allowAutoTopicCreation: true }, (p) =>
+    p.send({ topic, messages: [{ value: 'first' }] }),
+  );
+  assert.deepEqual(
+    (await readAll(topic, 1)).map((m) => m.value.toString()),
+    ['first'],
+  );
 });
 
 await scenario('keys, nulls, headers and timestamps come back as sent', 20, async () => {
@@ -105,12 +124,20 @@ await scenario('keys, nulls, headers and timestamps come back as sent', 20, asyn
   assert.deepEqual([...third.value], [0, 255, 1]);
 });
 
-for (const [name, codec] of Object.entries({ gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy, lz4: CompressionTypes.LZ4, zstd: CompressionTypes.ZSTD })) {
+for (const [name, codec] of Object.entries({
+  gzip: CompressionTypes.GZIP,
+  snappy: CompressionTypes.Snappy,
+  lz4: CompressionTypes.LZ4,
+  zstd: CompressionTypes.ZSTD,
+})) {
   await scenario(`codec ${name}`, 30, async () => {
     const topic = await createTopic();
     const messages = Array.from({ length: 500 }, (_, i) => ({ value: `${i} ${'a'.repeat(50)}` }));
     await withProducer({}, (p) => p.send({ topic, messages, compression: codec }));
-    assert.deepEqual((await readAll(topic, 500)).map((m) => m.value.toString()), messages.map((m) => m.value));
+    assert.deepEqual(
+      (await readAll(topic, 500)).map((m) => m.value.toString()),
+      messages.map((m) => m.value),
+    );
   });
 }
 
@@ -131,7 +158,10 @@ await scenario('idempotent producer keeps order over many batches', 60, async ()
     }
   });
   const values = (await readAll(topic, total, 40)).map((m) => Number(m.value));
-  assert.deepEqual(values, Array.from({ length: total }, (_, i) => i));
+  assert.deepEqual(
+    values,
+    Array.from({ length: total }, (_, i) => i),
+  );
 });
 
 await scenario('two members share six partitions, read everything once, and one takes over', 90, async () => {
@@ -141,10 +171,21 @@ await scenario('two members share six partitions, read everything once, and one 
   const one = await member(group, topic);
   const two = await member(group, topic);
   try {
-    await until(30, 'both have three partitions', () => one.state.assignment.length === 3 && two.state.assignment.length === 3);
+    await until(
+      30,
+      'both have three partitions',
+      () => one.state.assignment.length === 3 && two.state.assignment.length === 3,
+    );
     await withProducer({ idempotent: true, maxInFlightRequests: 1 }, async (p) => {
       for (let at = 0; at < total; at += 1_000) {
-        await p.send({ topic, messages: Array.from({ length: Math.min(1_000, total - at) }, (_, i) => ({ key: `k${(at + i) % 97}`, value: String(at + i), headers: { n: String(at + i) } })) });
+        await p.send({
+          topic,
+          messages: Array.from({ length: Math.min(1_000, total - at) }, (_, i) => ({
+            key: `k${(at + i) % 97}`,
+            value: String(at + i),
+            headers: { n: String(at + i) },
+          })),
+        });
       }
     });
     await until(60, 'everything was read', () => one.seen.length + two.seen.length >= total);
@@ -165,13 +206,18 @@ await scenario('two members share six partitions, read everything once, and one 
     await two.stop().catch(() => {});
   }
   const committed = await admin.fetchOffsets({ groupId: group, topics: [topic] });
-  assert.equal(committed[0].partitions.reduce((sum, p) => sum + Number(p.offset), 0), total);
+  assert.equal(
+    committed[0].partitions.reduce((sum, p) => sum + Number(p.offset), 0),
+    total,
+  );
 });
 
 await scenario('commits survive a killed broker', 60, async () => {
   const topic = await createTopic();
   const group = unique('group');
-  await withProducer({}, (p) => p.send({ topic, messages: Array.from({ length: 10 }, (_, i) => ({ value: String(i) })) }));
+  await withProducer({}, (p) =>
+    p.send({ topic, messages: Array.from({ length: 10 }, (_, i) => ({ value: String(i) })) }),
+  );
   const first = await member(group, topic);
   await until(20, 'ten read', () => first.seen.length === 10);
   await first.stop();
@@ -180,13 +226,18 @@ await scenario('commits survive a killed broker', 60, async () => {
   const second = await member(group, topic);
   await until(30, 'the eleventh', () => second.seen.length >= 1);
   await second.stop();
-  assert.deepEqual(second.seen.map((m) => m.value.toString()), ['10']);
+  assert.deepEqual(
+    second.seen.map((m) => m.value.toString()),
+    ['10'],
+  );
 });
 
 await scenario('a batch larger than max.message.bytes is refused by name', 20, async () => {
   const topic = await createTopic(1, [{ name: 'max.message.bytes', value: '1000' }]);
   await assert.rejects(
-    withProducer({ retry: { retries: 0 } }, (p) => p.send({ topic, messages: [{ value: Buffer.alloc(5_000) }] })),
+    withProducer({ retry: { retries: 0 } }, (p) =>
+      p.send({ topic, messages: [{ value: Buffer.alloc(5_000) }] }),
+    ),
     (error) => /MESSAGE_TOO_LARGE|larger than/i.test(`${error.type} ${error.message} ${error.cause?.type}`),
   );
 });
@@ -198,14 +249,32 @@ await scenario('admin: topics, partitions, configs, offsets by time, groups', 60
   const { topics } = await admin.fetchTopicMetadata({ topics: [topic] });
   assert.equal(topics[0].partitions.length, 4);
   const described = await admin.describeConfigs({ resources: [{ type: 2, name: topic }] });
-  assert.equal(described.resources[0].configEntries.find((e) => e.configName === 'retention.ms').configValue, '100000');
-  await admin.alterConfigs({ resources: [{ type: 2, name: topic, configEntries: [{ name: 'retention.ms', value: '200000' }] }] });
-  const again = await admin.describeConfigs({ resources: [{ type: 2, name: topic, configNames: ['retention.ms'] }] });
+  assert.equal(
+    described.resources[0].configEntries.find((e) => e.configName === 'retention.ms').configValue,
+    '100000',
+  );
+  await admin.alterConfigs({
+    resources: [{ type: 2, name: topic, configEntries: [{ name: 'retention.ms', value: '200000' }] }],
+  });
+  const again = await admin.describeConfigs({
+    resources: [{ type: 2, name: topic, configNames: ['retention.ms'] }],
+  });
   assert.equal(again.resources[0].configEntries[0].configValue, '200000');
   const before = Date.now();
-  await withProducer({}, (p) => p.send({ topic, messages: [{ value: 'a', partition: 0 }, { value: 'b', partition: 0 }] }));
+  await withProducer({}, (p) =>
+    p.send({
+      topic,
+      messages: [
+        { value: 'a', partition: 0 },
+        { value: 'b', partition: 0 },
+      ],
+    }),
+  );
   assert.equal((await admin.fetchTopicOffsets(topic)).find((p) => p.partition === 0).high, '2');
-  assert.equal((await admin.fetchTopicOffsetsByTimestamp(topic, before - 1)).find((p) => p.partition === 0).offset, '0');
+  assert.equal(
+    (await admin.fetchTopicOffsetsByTimestamp(topic, before - 1)).find((p) => p.partition === 0).offset,
+    '0',
+  );
   const group = unique('group');
   const reader = await member(group, topic);
   await until(20, 'read', () => reader.seen.length === 2);
@@ -215,7 +284,12 @@ await scenario('admin: topics, partitions, configs, offsets by time, groups', 60
   await reader.stop();
   assert.ok((await admin.listGroups()).groups.some((g) => g.groupId === group));
   await admin.setOffsets({ groupId: group, topic, partitions: [{ partition: 0, offset: '1' }] });
-  assert.equal((await admin.fetchOffsets({ groupId: group, topics: [topic] }))[0].partitions.find((p) => p.partition === 0).offset, '1');
+  assert.equal(
+    (await admin.fetchOffsets({ groupId: group, topics: [topic] }))[0].partitions.find(
+      (p) => p.partition === 0,
+    ).offset,
+    '1',
+  );
   await admin.resetOffsets({ groupId: group, topic, earliest: true });
   await admin.deleteGroups([group]);
   assert.ok(!(await admin.listGroups()).groups.some((g) => g.groupId === group));
@@ -234,7 +308,9 @@ await scenario('describeCluster names this broker as the controller', 20, async 
 
 await scenario('seek, pause and resume', 40, async () => {
   const topic = await createTopic();
-  await withProducer({}, (p) => p.send({ topic, messages: Array.from({ length: 20 }, (_, i) => ({ value: String(i) })) }));
+  await withProducer({}, (p) =>
+    p.send({ topic, messages: Array.from({ length: 20 }, (_, i) => ({ value: String(i) })) }),
+  );
   const reader = await member(unique('group'), topic);
   await until(20, 'twenty', () => reader.seen.length === 20);
   reader.consumer.pause([{ topic }]);

@@ -57,7 +57,9 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   clearTimeout(timer);
 }
 
-async function controlDoor(actions: Record<string, () => Promise<void>>): Promise<{ url: string; close(): void }> {
+async function controlDoor(
+  actions: Record<string, () => Promise<void>>,
+): Promise<{ url: string; close(): void }> {
   const server = createServer((request, response) => {
     const action = actions[request.url ?? ''];
     if (request.method !== 'POST' || action === undefined) {
@@ -84,7 +86,15 @@ export async function startOdradek(settings: readonly string[]): Promise<PeerBro
   const start = async (): Promise<void> => {
     child = spawn(
       process.execPath,
-      [resolve('dist/main.js'), '--listen', `127.0.0.1:${port}`, '--data', join(directory, 'data'), '--config', file],
+      [
+        resolve('dist/main.js'),
+        '--listen',
+        `127.0.0.1:${port}`,
+        '--data',
+        join(directory, 'data'),
+        '--config',
+        file,
+      ],
       { stdio: ['ignore', 'ignore', 'inherit'] },
     );
     const deadline = Date.now() + startLimitMs;

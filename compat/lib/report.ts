@@ -28,7 +28,9 @@ export function readResults(path: string): Map<string, ResultLine> {
 export function writeReport(path: string, results: ReadonlyMap<string, ResultLine>): void {
   const clients = [...new Set([...results.values()].map((line) => line.client))].sort();
   const cell = (line: ResultLine | undefined): string =>
-    line === undefined ? '' : `${line.passed} / ${line.passed + line.failed}${line.skipped > 0 ? ` (${line.skipped} skipped)` : ''}`;
+    line === undefined
+      ? ''
+      : `${line.passed} / ${line.passed + line.failed}${line.skipped > 0 ? ` (${line.skipped} skipped)` : ''}`;
   const rows = clients.map((client) => {
     const ours = results.get(`${client} odradek long`);
     const kafka = results.get(`${client} kafka long`);

@@ -11,7 +11,12 @@ async function createTopic(partitions = 1, configs = []) {
 }
 
 async function send(messages, options = {}) {
-  const producer = new Producer({ clientId: 'compat', bootstrapBrokers, serializers: stringSerializers, ...options });
+  const producer = new Producer({
+    clientId: 'compat',
+    bootstrapBrokers,
+    serializers: stringSerializers,
+    ...options,
+  });
   try {
     return await producer.send({ messages });
   } finally {
@@ -21,10 +26,22 @@ async function send(messages, options = {}) {
 
 async function member(groupId, topic, options = {}) {
   const consumer = new Consumer({
-    clientId: 'compat', groupId, bootstrapBrokers, deserializers: stringDeserializers,
-    sessionTimeout: 10_000, heartbeatInterval: 300, rebalanceTimeout: 10_000, maxWaitTime: 200, ...options,
+    clientId: 'compat',
+    groupId,
+    bootstrapBrokers,
+    deserializers: stringDeserializers,
+    sessionTimeout: 10_000,
+    heartbeatInterval: 300,
+    rebalanceTimeout: 10_000,
+    maxWaitTime: 200,
+    ...options,
   });
-  const stream = await consumer.consume({ topics: [topic], mode: 'committed', fallbackMode: 'earliest', autocommit: true });
+  const stream = await consumer.consume({
+    topics: [topic],
+    mode: 'committed',
+    fallbackMode: 'earliest',
+    autocommit: true,
+  });
   const seen = [];
   stream.on('data', (message) => seen.push(message));
   return { consumer, seen, stop: () => consumer.close(true) };
@@ -43,12 +60,18 @@ async function readAll(topic, count) {
 await scenario('auto-creates a topic on first send', 30, async () => {
   const topic = unique('auto');
   await send([{ topic, value: 'first' }], { autocreateTopics: true });
-  assert.deepEqual((await readAll(topic, 1)).map((m) => m.value), ['first']);
+  assert.deepEqual(
+    (await readAll(topic, 1)).map((m) => m.value),
+    ['first'],
+  );
 });
 
 await scenario('keys, values and headers come back as sent', 30, async () => {
   const topic = await createTopic();
-  await send([{ topic, key: 'k', value: 'v', headers: { a: '1' } }, { topic, value: '' }]);
+  await send([
+    { topic, key: 'k', value: 'v', headers: { a: '1' } },
+    { topic, value: '' },
+  ]);
   const [first, second] = await readAll(topic, 2);
   assert.equal(first.key, 'k');
   assert.equal(first.value, 'v');
@@ -60,8 +83,14 @@ for (const compression of ['gzip', 'snappy', 'lz4', 'zstd']) {
   await scenario(`codec ${compression}`, 30, async () => {
     const topic = await createTopic();
     const values = Array.from({ length: 200 }, (_, i) => `${i} ${'a'.repeat(50)}`);
-    await send(values.map((value) => ({ topic, value })), { compression });
-    assert.deepEqual((await readAll(topic, 200)).map((m) => m.value), values);
+    await send(
+      values.map((value) => ({ topic, value })),
+      { compression },
+    );
+    assert.deepEqual(
+      (await readAll(topic, 200)).map((m) => m.value),
+      values,
+    );
   });
 }
 
@@ -76,12 +105,22 @@ for (const acks of [0, 1, -1]) {
 await scenario('idempotent producer keeps order over many batches', 60, async () => {
   const topic = await createTopic();
   const total = isShort ? 1_000 : 5_000;
-  const producer = new Producer({ clientId: 'compat', bootstrapBrokers, serializers: stringSerializers, idempotent: true });
+  const producer = new Producer({
+    clientId: 'compat',
+    bootstrapBrokers,
+    serializers: stringSerializers,
+    idempotent: true,
+  });
   for (let at = 0; at < total; at += 100) {
-    await producer.send({ messages: Array.from({ length: 100 }, (_, i) => ({ topic, value: String(at + i) })) });
+    await producer.send({
+      messages: Array.from({ length: 100 }, (_, i) => ({ topic, value: String(at + i) })),
+    });
   }
   await producer.close();
-  assert.deepEqual((await readAll(topic, total)).map((m) => Number(m.value)), Array.from({ length: total }, (_, i) => i));
+  assert.deepEqual(
+    (await readAll(topic, total)).map((m) => Number(m.value)),
+    Array.from({ length: total }, (_, i) => i),
+  );
 });
 
 await scenario('two members share six partitions, one takes over', 90, async () => {
@@ -117,7 +156,10 @@ await scenario('commits survive a killed broker', 90, async () => {
   const second = await member(group, topic);
   await until(30, 'the eleventh', () => second.seen.length >= 1);
   await second.stop();
-  assert.deepEqual(second.seen.map((m) => m.value), ['10']);
+  assert.deepEqual(
+    second.seen.map((m) => m.value),
+    ['10'],
+  );
 });
 
 await scenario('admin: topics and metadata', 30, async () => {
