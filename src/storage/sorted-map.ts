@@ -6,6 +6,11 @@
  */
 const largestChunk = 512;
 
+/** The bytes as a key: one character a byte. `Buffer.from(key, 'latin1')` is the way back. */
+export function byteString(bytes: Buffer): string {
+  return bytes.toString('latin1');
+}
+
 interface Chunk<V> {
   readonly keys: string[];
   readonly values: V[];
@@ -105,7 +110,8 @@ export class SortedMap<V> {
   visit(range: SortedRange, visit: (key: string, value: V) => boolean): void {
     const { from, to } = range;
     if (range.reverse) {
-      let index = to === undefined ? this.chunks.length - 1 : this.chunkOf(to);
+      let index =
+        to === undefined ? this.chunks.length - 1 : Math.min(this.chunkOf(to), this.chunks.length - 1);
       for (let first = true; index >= 0; index--, first = false) {
         const { keys, values } = this.chunks[index]!;
         for (let at = (first && to !== undefined ? lowerBound(keys, to) : keys.length) - 1; at >= 0; at--) {
