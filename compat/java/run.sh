@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The official Java client (Maven Central), driven by scenarios of our own.
+. "$(dirname "$0")/../lib/suite.sh"
+suite_args "$@"; need java; need mvn
+version=${KAFKA_CLIENTS_VERSION:-4.4.0}
+dir=$SUITE_CACHE/java-$version
+stamp=$(cat "$SUITE_DIR/pom.xml" $(find "$SUITE_DIR/src" -type f | sort) | cksum | cut -d' ' -f1)
+if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
+  mkdir -p "$dir"; rm -rf "$dir/classes"
+  mvn -q -B -f "$SUITE_DIR/pom.xml" -Dkafka.version="$version" -Dbuild.directory="$dir" compile \
+    dependency:copy-dependencies -DoutputDirectory="$dir/libs" >"$dir/build.log" 2>&1 || { tail -30 "$dir/build.log" >&2; die "Maven could not build the scenarios"; }
+  echo "$stamp" >"$dir/stamp"
+fi
+only=${FILTER:-.}
+[ -z "$SHORT" ] || only='acks=all|idempotent|compression|assign, seek|commitSync|CooperativeSticky|topics: create|listOffsets'
+exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx512m -cp "$dir/classes:$dir/libs/*" compat.Main "$BROKER" "$only"
