@@ -1,0 +1,1063 @@
+/**
+ * The contract of StorageEngine, held against any engine: `describeEngineContract` in a test file of the engine's own.
+ * Everything is asked through the interface; what only some engines can do (survive, hold a flush back) is asked of the harness.
+ */
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type {
+  AppendEntry,
+  AppendGroup,
+  AppendResult,
+  IndexRange,
+  ProducerFacts,
+  QueueBounds,
+  ReadOptions,
+  StorageEngine,
+} from '../../src/storage/engine.ts';
+import { makePayload, parsePayloads, type TestPayload } from './test-payload.ts';
+
+/** An engine opened for one test, with testPayloadFormat. */
+export interface EngineUnderTest {
+  readonly engine: StorageEngine;
+  /** Closes cleanly and opens the same data again. Missing where the engine keeps nothing. */
+  reopen?(): Promise<EngineUnderTest>;
+  /** Lets the engine die as kill -9 does: all that was written stays, nothing is closed; and opens the data again. */
+  killAndReopen?(): Promise<EngineUnderTest>;
+  /** From now on flushes do not finish until the answered function is called. Missing where nothing is ever flushed. */
+  holdFlushes?(): () => void;
+  /** Closes whatever is open and removes the data. */
+  dispose(): Promise<void>;
+}
+
+export function describeEngineContract(name: string, openEngine: () => Promise<EngineUnderTest>): void {
+  describe(`the engine contract: ${name}`, () => {
+    let harness: EngineUnderTest;
+    let engine: StorageEngine;
+
+    beforeEach(async () => {
+      harness = await openEngine();
+      engine = harness.engine;
+      await createQueues(1, 2, 3);
+    });
+
+    afterEach(async () => {
+      await harness.dispose();
+    });
+
+    async function createQueues(...queues: number[]): Promise<void> {
+      expect((await engine.catalogue.update({ changes: [], createQueues: queues })).outcome).toBe('done');
+    }
+
+    async function reopen(how: 'cleanly' | 'killed'): Promise<void> {
+      harness = await (how === 'cleanly' ? harness.reopen!() : harness.killAndReopen!());
+      engine = harness.engine;
+    }
+
+    function entry(queue: number, body: string, more: Partial<AppendEntry> = {}): AppendEntry {
+      const count = more.count ?? 1;
+      return { queue, kind: 'data', count, maxTimestampMs: -1, payload: makePayload(count, body), ...more };
+    }
+
+    function append(
+      entries: AppendEntry[],
+      more: Partial<AppendGroup> = {},
+    ): Promise<readonly AppendResult[]> {
+      return engine.append({ durability: 'sync', entries, ...more });
+    }
+
+    async function put(queue: number, body: string, more: Partial<AppendEntry> = {}): Promise<number> {
+      const [result] = await append([entry(queue, body, more)]);
+      if (result?.outcome !== 'appended') throw new Error(`not appended: ${JSON.stringify(result)}`);
+      return result.baseOffset;
+    }
+
+    async function bounds(queue: number): Promise<QueueBounds | undefined> {
+      return await engine.bounds(queue);
+    }
+
+    /** Reads, takes the payloads apart, checks what every answer must hold, and releases. */
+    async function read(
+      queue: number,
+      fromOffset: number,
+      more: Partial<ReadOptions> = {},
+    ): Promise<{ payloads: TestPayload[]; nextOffset: number; sizeBytes: number; baseOffset: number }> {
+      const result = await engine.read(queue, { fromOffset, maxBytes: 1_000_000, atLeastOne: true, ...more });
+      if (result.outcome !== 'read') throw new Error(`read answered ${JSON.stringify(result)}`);
+      const payloads = parsePayloads(result.payloads);
+      const { nextOffset, sizeBytes, baseOffset } = result;
+      expect(result.payloads.reduce((sum, buffer) => sum + buffer.length, 0)).toBe(sizeBytes);
+      if (payloads.length === 0) {
+        expect([nextOffset, sizeBytes, baseOffset]).toEqual([fromOffset, 0, fromOffset]);
+      } else {
+        expect(payloads[0]!.baseOffset).toBe(baseOffset);
+        expect(baseOffset).toBeLessThanOrEqual(fromOffset);
+        let expected = baseOffset;
+        for (const payload of payloads) {
+          expect(payload.baseOffset).toBe(expected);
+          expect(payload.epoch).toBe(engine.epoch);
+          expected += payload.count;
+        }
+        expect(nextOffset).toBe(expected);
+        expect(nextOffset).toBeGreaterThan(fromOffset);
+      }
+      result.release();
+      return { payloads, nextOffset, sizeBytes, baseOffset };
+    }
+
+    async function bodies(queue: number, fromOffset = 0, more: Partial<ReadOptions> = {}): Promise<string[]> {
+      return (await read(queue, fromOffset, more)).payloads.map((payload) => payload.body);
+    }
+
+    function producer(
+      firstSequence: number,
+      lastSequence: number,
+      more: Partial<ProducerFacts> = {},
+    ): ProducerFacts {
+      return {
+        countsForQueue: 1,
+        producerId: 5,
+        producerEpoch: 0,
+        firstSequence,
+        lastSequence,
+        isTransactional: false,
+        ...more,
+      };
+    }
+
+    function outcomes(results: readonly AppendResult[]): string[] {
+      return results.map((result) => (result.outcome === 'refused' ? result.reason : result.outcome));
+    }
+
+    describe('append', () => {
+      test('gives gap-free offsets by count, queue for queue, in the order of the calls', async () => {
+        const answers = await Promise.all([
+          append([entry(1, 'a', { count: 3 })]),
+          append([entry(2, 'b')]),
+          append([entry(1, 'c'), entry(2, 'd', { count: 2 }), entry(1, 'e', { count: 5 })]),
+          append([entry(1, 'f')]),
+        ]);
+        expect(
+          answers.map((results) =>
+            results.map((result) => (result.outcome === 'appended' ? result.baseOffset : -1)),
+          ),
+        ).toEqual([[0], [0], [3, 1, 4], [9]]);
+        expect(await bounds(1)).toEqual({ startOffset: 0, visibleEndOffset: 10 });
+        expect(await bounds(2)).toEqual({ startOffset: 0, visibleEndOffset: 3 });
+        expect(await bodies(1)).toEqual(['a', 'c', 'e', 'f']);
+        expect(await bodies(2)).toEqual(['b', 'd']);
+      });
+
+      test('has copied the payload before it returns', async () => {
+        const payload = makePayload(1, 'as it was');
+        const appended = append([entry(1, '', { payload })]);
+        payload.fill(0xff);
+        await appended;
+        expect(await bodies(1)).toEqual(['as it was']);
+      });
+
+      test('answers store times that never go back, and the start of the log', async () => {
+        const beforeMs = Date.now();
+        let lastMs = 0;
+        for (let at = 0; at < 5; at++) {
+          const [result] = await append([entry(1, 'x')], { durability: at % 2 ? 'sync' : 'async' });
+          if (result?.outcome !== 'appended') throw new Error('not appended');
+          expect(result.storeTimeMs).toBeGreaterThanOrEqual(lastMs);
+          expect(result.logStartOffset).toBe(0);
+          lastMs = result.storeTimeMs;
+        }
+        expect(lastMs).toBeGreaterThanOrEqual(beforeMs - 1);
+        expect(lastMs).toBeLessThanOrEqual(Date.now() + 1);
+        await engine.trim(1, 3);
+        expect((await append([entry(1, 'y')]))[0]).toMatchObject({ outcome: 'appended', logStartOffset: 3 });
+      });
+
+      test('takes nothing of a group in which one entry is refused', async () => {
+        const results = await append([entry(1, 'a'), entry(99, 'b'), entry(2, 'c')], {
+          changes: [{ index: 'i', key: Buffer.from('k'), value: Buffer.from('v') }],
+        });
+        expect(outcomes(results)).toEqual(['not-appended', 'unknown-queue', 'not-appended']);
+        expect(await bounds(1)).toEqual({ startOffset: 0, visibleEndOffset: 0 });
+        expect(await bounds(2)).toEqual({ startOffset: 0, visibleEndOffset: 0 });
+        expect(await engine.index('i').get(Buffer.from('k'))).toBe(undefined);
+        expect(await put(1, 'next')).toBe(0);
+      });
+
+      test('takes payloads of every size', async () => {
+        const sizes = [0, 1, 100, 4095, 4096, 4097, 70_000, 300_000, 1_500_000];
+        const answers = await Promise.all(
+          sizes.map((sizeBytes, at) =>
+            append([entry(1, '', { payload: makePayload(1, `p${at}`, sizeBytes) })], {
+              durability: at % 2 ? 'sync' : 'async',
+            }),
+          ),
+        );
+        expect(answers.flatMap(outcomes)).toEqual(sizes.map(() => 'appended'));
+        for (const [at, sizeBytes] of sizes.entries()) {
+          const one = await read(1, at, { maxBytes: 1 });
+          expect(one.payloads.map((payload) => payload.body)).toEqual([`p${at}`]);
+          expect(one.sizeBytes).toBeGreaterThanOrEqual(sizeBytes);
+        }
+        expect(await bodies(1, 0, { maxBytes: 10_000_000 })).toEqual(sizes.map((_, at) => `p${at}`));
+      });
+
+      test('keeps thousands of queues in one log', async () => {
+        const queues = Array.from({ length: 2000 }, (_, at) => 1000 + at);
+        await createQueues(...queues);
+        for (let round = 0; round < 2; round++) {
+          const results = await append(
+            queues.map((queue) => entry(queue, `${queue}/${round}`)),
+            { durability: round ? 'sync' : 'async' },
+          );
+          expect(new Set(outcomes(results))).toEqual(new Set(['appended']));
+        }
+        for (const queue of [1000, 1777, 2999]) {
+          expect(await bounds(queue)).toEqual({ startOffset: 0, visibleEndOffset: 2 });
+          expect(await bodies(queue)).toEqual([`${queue}/0`, `${queue}/1`]);
+          expect(await bodies(queue, 1)).toEqual([`${queue}/1`]);
+        }
+      });
+
+      test('has no room to wait for when little is in flight', async () => {
+        await put(1, 'x');
+        expect(engine.appendRoom()).toBe(undefined);
+      });
+    });
+
+    describe('idempotent producers', () => {
+      test('an exact repeat is a duplicate, with the offset of the first', async () => {
+        const first = entry(1, 'a', { count: 3, producer: producer(0, 2) });
+        const [appended] = await append([first]);
+        await put(1, 'other');
+        const [again] = await append([first]);
+        expect(again).toMatchObject({ outcome: 'duplicate', baseOffset: 0, logStartOffset: 0 });
+        if (appended?.outcome !== 'appended' || again?.outcome !== 'duplicate')
+          throw new Error('unreachable');
+        expect(again.storeTimeMs).toBe(appended.storeTimeMs);
+        expect(await bodies(1)).toEqual(['a', 'other']);
+        expect(await put(1, 'b', { producer: producer(3, 3) })).toBe(4);
+      });
+
+      test('keeps five batches', async () => {
+        for (let at = 0; at < 6; at++) await put(1, `b${at}`, { producer: producer(at, at) });
+        expect(outcomes(await append([entry(1, 'x', { producer: producer(0, 0) })]))).toEqual([
+          'out-of-order-sequence',
+        ]);
+        expect(await append([entry(1, 'x', { producer: producer(1, 1) })])).toMatchObject([
+          { outcome: 'duplicate', baseOffset: 1 },
+        ]);
+        expect((await bounds(1))?.visibleEndOffset).toBe(6);
+      });
+
+      test('refuses gaps and old epochs, begins new epochs at 0, wraps', async () => {
+        await put(1, 'a', { producer: producer(2 ** 31 - 2, 2 ** 31 - 1, { producerEpoch: 3 }), count: 2 });
+        const ask = async (facts: ProducerFacts): Promise<string> =>
+          outcomes(await append([entry(1, 'x', { producer: facts })]))[0]!;
+        expect(await ask(producer(1, 1, { producerEpoch: 3 }))).toBe('out-of-order-sequence');
+        expect(await ask(producer(0, 0, { producerEpoch: 2 }))).toBe('stale-producer-epoch');
+        expect(await ask(producer(5, 5, { producerEpoch: 4 }))).toBe('out-of-order-sequence');
+        expect(await ask(producer(0, 0, { producerEpoch: 3 }))).toBe('appended');
+        expect(await ask(producer(0, 0, { producerEpoch: 4 }))).toBe('appended');
+        expect(await ask(producer(1, 1, { producerEpoch: 3 }))).toBe('stale-producer-epoch');
+      });
+
+      test('a duplicate or a gap in a group keeps the others out', async () => {
+        await put(1, 'a', { producer: producer(0, 0) });
+        const results = await append([
+          entry(2, 'b', { producer: producer(0, 0, { countsForQueue: 2 }) }),
+          entry(1, 'a', { producer: producer(0, 0) }),
+        ]);
+        expect(outcomes(results)).toEqual(['not-appended', 'duplicate']);
+        // What was not appended is no duplicate later.
+        expect(await put(2, 'b', { producer: producer(0, 0, { countsForQueue: 2 }) })).toBe(0);
+      });
+
+      test('pipelined batches follow one another', async () => {
+        const answers = await Promise.all(
+          [0, 1, 2, 3, 1].map((at) => append([entry(1, `${at}`, { producer: producer(at, at) })])),
+        );
+        expect(answers.flatMap(outcomes)).toEqual([
+          'appended',
+          'appended',
+          'appended',
+          'appended',
+          'duplicate',
+        ]);
+        expect(answers[4]).toMatchObject([{ baseOffset: 1 }]);
+        const inOneGroup = await append([
+          entry(1, '4', { producer: producer(4, 4) }),
+          entry(1, '5', { producer: producer(5, 5) }),
+        ]);
+        expect(outcomes(inOneGroup)).toEqual(['appended', 'appended']);
+        expect(await bodies(1)).toEqual(['0', '1', '2', '3', '4', '5']);
+      });
+
+      test('a sequence may count for another queue than the one that the entry lies in', async () => {
+        await put(3, 'hidden', { producer: producer(0, 0) });
+        expect(outcomes(await append([entry(1, 'x', { producer: producer(0, 0) })]))).toEqual(['duplicate']);
+        expect(await put(1, 'b', { producer: producer(1, 1) })).toBe(0);
+        expect(engine.producers(3)).toEqual([]);
+        expect(engine.producers(1)).toMatchObject([
+          { producerId: 5, producerEpoch: 0, lastSequence: 1, lastOffset: 0 },
+        ]);
+      });
+
+      test('tells its live producers', async () => {
+        expect(engine.producers(1)).toEqual([]);
+        await put(1, 'a', { count: 4, producer: producer(0, 3), maxTimestampMs: 1234 });
+        await put(1, 'b', { producer: producer(7, 7, { producerId: 6, producerEpoch: 2 }) });
+        expect([...engine.producers(1)].sort((a, b) => a.producerId - b.producerId)).toEqual([
+          { producerId: 5, producerEpoch: 0, lastSequence: 3, lastOffset: 3, lastTimestampMs: 1234 },
+          { producerId: 6, producerEpoch: 2, lastSequence: 7, lastOffset: 4, lastTimestampMs: -1 },
+        ]);
+      });
+    });
+
+    describe('visibility', () => {
+      test('sync is visible and answered when durable, async when written; in order within a queue', async ({
+        skip,
+      }) => {
+        if (harness.holdFlushes === undefined) return skip();
+        const release = harness.holdFlushes();
+        const async1 = append([entry(1, 'a1')], { durability: 'async' });
+        expect(outcomes(await async1)).toEqual(['appended']);
+        expect((await bounds(1))?.visibleEndOffset).toBe(1);
+        expect(await bodies(1)).toEqual(['a1']);
+
+        let syncAnswered = false;
+        const sync1 = append([entry(1, 's1'), entry(2, 's2')]).then((results) => {
+          syncAnswered = true;
+          return results;
+        });
+        // Another queue does not wait for it; the same queue does, though it is async.
+        expect(outcomes(await append([entry(3, 'a3')], { durability: 'async' }))).toEqual(['appended']);
+        let behindAnswered = false;
+        const behind = append([entry(1, 'a1b')], { durability: 'async' }).then((results) => {
+          behindAnswered = true;
+          return results;
+        });
+        expect(outcomes(await append([entry(3, 'a3b')], { durability: 'async' }))).toEqual(['appended']);
+        expect(syncAnswered).toBe(false);
+        expect((await bounds(1))?.visibleEndOffset).toBe(1);
+        expect((await bounds(2))?.visibleEndOffset).toBe(0);
+        expect((await bounds(3))?.visibleEndOffset).toBe(2);
+        expect(await bodies(1)).toEqual(['a1']);
+        expect(await bodies(2)).toEqual([]);
+        expect(behindAnswered).toBe(false);
+        release();
+        expect(outcomes(await sync1)).toEqual(['appended', 'appended']);
+        expect(outcomes(await behind)).toEqual(['appended']);
+        expect(await bodies(1)).toEqual(['a1', 's1', 'a1b']);
+        expect(await bodies(2)).toEqual(['s2']);
+      });
+
+      test('a duplicate is not answered before its first is durable', async ({ skip }) => {
+        if (harness.holdFlushes === undefined) return skip();
+        const release = harness.holdFlushes();
+        const first = append([entry(1, 'a', { producer: producer(0, 0) })]);
+        let answered = false;
+        const again = append([entry(1, 'a', { producer: producer(0, 0) })]).then((results) => {
+          answered = true;
+          return results;
+        });
+        await append([entry(3, 'x')], { durability: 'async' });
+        await append([entry(3, 'x')], { durability: 'async' });
+        expect(answered).toBe(false);
+        release();
+        expect(outcomes(await first)).toEqual(['appended']);
+        expect(outcomes(await again)).toEqual(['duplicate']);
+      });
+
+      test('whenDurable waits for the flush of what was appended before', async ({ skip }) => {
+        if (harness.holdFlushes === undefined) return skip();
+        await append([entry(1, 'before')]);
+        await engine.whenDurable();
+        const release = harness.holdFlushes();
+        await append([entry(1, 'a')], { durability: 'async' });
+        expect(engine.sizes().unflushedBytes).toBeGreaterThan(0);
+        let durable = false;
+        const waiting = engine.whenDurable().then(() => {
+          durable = true;
+        });
+        await append([entry(2, 'b')], { durability: 'async' });
+        expect(durable).toBe(false);
+        release();
+        await waiting;
+        await engine.whenDurable();
+        expect(engine.sizes().unflushedBytes).toBe(0);
+      });
+
+      test('a group that asks for it is flushed by itself within its time', async ({ skip }) => {
+        if (harness.holdFlushes === undefined) return skip();
+        await append([entry(1, 'a')], { durability: 'async', flushWithinMs: 5 });
+        await eventually(() => engine.sizes().unflushedBytes === 0);
+      });
+
+      test('index rows are seen as soon as the order is fixed', async ({ skip }) => {
+        if (harness.holdFlushes === undefined) return skip();
+        const release = harness.holdFlushes();
+        const key = Buffer.from('k');
+        const changed = append([entry(1, 'a')], { changes: [{ index: 'i', key, value: Buffer.from('v') }] });
+        expect((await engine.index('i').get(key))?.toString()).toBe('v');
+        release();
+        await changed;
+      });
+    });
+
+    describe('read', () => {
+      test('begins with the entry that holds the offset', async () => {
+        await put(1, 'a', { count: 4 });
+        await put(1, 'b', { count: 1 });
+        await put(1, 'c', { count: 3 });
+        for (const [offset, expected] of [
+          [0, ['a', 'b', 'c']],
+          [3, ['a', 'b', 'c']],
+          [4, ['b', 'c']],
+          [5, ['c']],
+          [7, ['c']],
+          [8, []],
+        ] as const) {
+          expect(await bodies(1, offset)).toEqual(expected);
+        }
+      });
+
+      test('answers out of range outside the bounds, and unknown queue', async () => {
+        await put(1, 'a', { count: 4 });
+        await engine.trim(1, 2);
+        const options = { maxBytes: 1000, atLeastOne: true };
+        const bounds = { startOffset: 2, visibleEndOffset: 4 };
+        for (const fromOffset of [-1, 0, 1, 5, 1e9]) {
+          expect(await engine.read(1, { fromOffset, ...options })).toEqual({
+            outcome: 'out-of-range',
+            bounds,
+          });
+        }
+        expect(await engine.read(99, { fromOffset: 0, ...options })).toEqual({ outcome: 'unknown-queue' });
+        expect(await engine.bounds(99)).toBe(undefined);
+        expect(await bodies(1, 2)).toEqual(['a']);
+      });
+
+      test('keeps maxBytes, but for the first entry where at least one is asked for', async () => {
+        for (const body of ['a', 'b', 'c']) await put(1, '', { payload: makePayload(1, body, 100) });
+        expect(await bodies(1, 0, { maxBytes: 200 })).toEqual(['a', 'b']);
+        expect(await bodies(1, 0, { maxBytes: 299 })).toEqual(['a', 'b']);
+        expect(await bodies(1, 0, { maxBytes: 300 })).toEqual(['a', 'b', 'c']);
+        expect(await bodies(1, 1, { maxBytes: 99 })).toEqual(['b']);
+        expect(await bodies(1, 0, { maxBytes: 0 })).toEqual(['a']);
+        expect(await bodies(1, 1, { maxBytes: 99, atLeastOne: false })).toEqual([]);
+        expect(await bodies(1, 1, { maxBytes: 100, atLeastOne: false })).toEqual(['b']);
+        expect(await bodies(1, 3, { maxBytes: 0 })).toEqual([]);
+      });
+
+      test('stops before untilOffset', async () => {
+        for (const body of ['a', 'b', 'c']) await put(1, body, { count: 2 });
+        expect(await bodies(1, 0, { untilOffset: 4 })).toEqual(['a', 'b']);
+        expect(await bodies(1, 0, { untilOffset: 0 })).toEqual([]);
+        expect(await bodies(1, 4, { untilOffset: 4 })).toEqual([]);
+        expect(await bodies(1, 5, { untilOffset: 2 })).toEqual([]);
+        expect(await bodies(1, 0, { untilOffset: 1_000_000 })).toEqual(['a', 'b', 'c']);
+      });
+
+      test('reads on from nextOffset to the end, entry for entry', async () => {
+        const expected = Array.from({ length: 300 }, (_, at) => `body ${at}`);
+        await Promise.all(
+          expected.map((body, at) =>
+            append([entry(1 + (at % 2), body)], { durability: at % 7 ? 'async' : 'sync' }),
+          ),
+        );
+        for (const queue of [1, 2]) {
+          const found: string[] = [];
+          for (let offset = 0; ; ) {
+            const part = await read(queue, offset, { maxBytes: 333 });
+            if (part.payloads.length === 0) break;
+            found.push(...part.payloads.map((payload) => payload.body));
+            offset = part.nextOffset;
+          }
+          expect(found).toEqual(expected.filter((_, at) => 1 + (at % 2) === queue));
+        }
+      });
+
+      test('lends buffers that stay as they are until released', async () => {
+        await put(1, 'first');
+        const result = await engine.read(1, { fromOffset: 0, maxBytes: 1000, atLeastOne: true });
+        if (result.outcome !== 'read') throw new Error('not read');
+        const before = Buffer.concat(result.payloads);
+        for (let at = 0; at < 50; at++) await append([entry(1, 'x'.repeat(2000))], { durability: 'async' });
+        await engine.trim(1, 20);
+        expect(Buffer.concat(result.payloads)).toEqual(before);
+        result.release();
+      });
+    });
+
+    describe('entries', () => {
+      test('tells the facts of entries', async () => {
+        const facts = producer(0, 2, { isTransactional: true });
+        const payload = makePayload(3, 'a', 77);
+        await put(1, '', { count: 3, payload, maxTimestampMs: 500, producer: facts });
+        await put(1, 'b', { kind: 'state' });
+        await put(1, 'c', { kind: 'marker', count: 2 });
+        const all = await engine.entries(1, 0, 100);
+        expect(all.map(({ kind, baseOffset, count, epoch }) => [kind, baseOffset, count, epoch])).toEqual([
+          ['data', 0, 3, engine.epoch],
+          ['state', 3, 1, engine.epoch],
+          ['marker', 4, 2, engine.epoch],
+        ]);
+        expect(all[0]).toMatchObject({ sizeBytes: 77, maxTimestampMs: 500, producer: facts });
+        expect(all[1]).toMatchObject({ maxTimestampMs: -1 });
+        expect(all[1]!.producer).toBe(undefined);
+        expect(await engine.entries(1, 2, 100)).toEqual(all);
+        expect(await engine.entries(1, 3, 1)).toEqual(all.slice(1, 2));
+        expect(await engine.entries(1, 6, 10)).toEqual([]);
+        expect(await engine.sizeBytes(1)).toBe(all.reduce((sum, one) => sum + one.sizeBytes, 0));
+      });
+    });
+
+    describe('watch', () => {
+      test('wakes when the visible end of a watched queue moves, and not once stopped', async () => {
+        let wakes = 0;
+        const stop = engine.watch([1, 2], () => wakes++);
+        await put(2, 'a');
+        await eventually(() => wakes > 0);
+        stop();
+        const before = wakes;
+        await put(1, 'b');
+        await turns();
+        expect(wakes).toBe(before);
+      });
+
+      test('loses no wake-up between a look and the next append', async () => {
+        const target = 200;
+        let seen = 0;
+        let stop: () => void = () => {};
+        const done = new Promise<void>((resolve, reject) => {
+          const look = async (): Promise<void> => {
+            const now = await bounds(1);
+            if (now!.visibleEndOffset < seen) reject(new Error('the visible end went back'));
+            seen = now!.visibleEndOffset;
+            if (seen === target) resolve();
+          };
+          stop = engine.watch([1, 3], () => void look());
+        });
+        for (let at = 0; at < target; at++) {
+          const appended = append([entry(1, 'x')], { durability: at % 3 ? 'async' : 'sync' });
+          if (at % 5 === 0) await appended;
+          if (at % 11 === 0) await turns();
+        }
+        await done;
+        stop();
+      });
+
+      test('sees the new end when it wakes', async () => {
+        const seen: number[] = [];
+        const stop = engine.watch([1], () => {
+          void Promise.resolve(engine.bounds(1)).then((now) => seen.push(now!.visibleEndOffset));
+        });
+        await put(1, 'a');
+        await eventually(() => seen.at(-1) === 1);
+        await put(1, 'b');
+        await eventually(() => seen.at(-1) === 2);
+        stop();
+      });
+
+      test('wakes when a queue is dropped', async () => {
+        let wakes = 0;
+        const stop = engine.watch([2], () => wakes++);
+        await engine.catalogue.update({ changes: [], dropQueues: [2] });
+        await eventually(() => wakes > 0);
+        stop();
+      });
+
+      test('a watcher may append and stop from inside', async () => {
+        const appended = new Promise<readonly AppendResult[]>((resolve) => {
+          const stop = engine.watch([1], () => {
+            stop();
+            resolve(append([entry(1, 'from inside')]));
+          });
+        });
+        await put(1, 'a');
+        expect(outcomes(await appended)).toEqual(['appended']);
+        expect(await bodies(1)).toEqual(['a', 'from inside']);
+      });
+    });
+
+    describe('times and epochs', () => {
+      test('finds the first entry that is young enough, though times go up and down', async () => {
+        const times = [100, 50, 300, 200, -1, 300, 250, 400];
+        for (const maxTimestampMs of times) await put(1, 'x', { count: 2, maxTimestampMs });
+        for (const asked of [-1, 0, 50, 51, 100, 101, 200, 300, 301, 400, 401]) {
+          const at = times.findIndex((time) => time >= asked);
+          expect((await engine.findByTime(1, asked))?.baseOffset).toBe(at < 0 ? undefined : at * 2);
+        }
+        expect(await engine.findLargestTime(1)).toMatchObject({ baseOffset: 14, maxTimestampMs: 400 });
+        expect(await engine.findByTime(2, 0)).toBe(undefined);
+        expect(await engine.findLargestTime(2)).toBe(undefined);
+        expect(await engine.findByTime(99, 0)).toBe(undefined);
+      });
+
+      test('of several largest times the first', async () => {
+        for (const maxTimestampMs of [5, 9, 7, 9]) await put(1, 'x', { maxTimestampMs });
+        expect(await engine.findLargestTime(1)).toMatchObject({ baseOffset: 1, maxTimestampMs: 9 });
+      });
+
+      test('does not find what was trimmed', async () => {
+        for (const maxTimestampMs of [900, 10, 500, 20]) await put(1, 'x', { maxTimestampMs });
+        await engine.trim(1, 1);
+        expect(await engine.findByTime(1, 15)).toMatchObject({ baseOffset: 2 });
+        expect(await engine.findByTime(1, 600)).toBe(undefined);
+        expect(await engine.findLargestTime(1)).toMatchObject({ baseOffset: 2 });
+        await engine.trim(1, 4);
+        expect(await engine.findLargestTime(1)).toBe(undefined);
+      });
+
+      test('the newest epoch ends at the visible end', async () => {
+        expect(await engine.findEpochEnd(1, engine.epoch)).toBe(undefined);
+        await put(1, 'a', { count: 3 });
+        expect(await engine.findEpochEnd(1, engine.epoch)).toEqual({ epoch: engine.epoch, endOffset: 3 });
+        expect(await engine.findEpochEnd(1, engine.epoch + 5)).toEqual({ epoch: engine.epoch, endOffset: 3 });
+        expect(await engine.findEpochEnd(1, engine.epoch - 1)).toBe(undefined);
+        expect(await engine.findEpochEnd(99, engine.epoch)).toBe(undefined);
+      });
+    });
+
+    describe('trim', () => {
+      test('moves the start forward only, inside an entry too', async () => {
+        for (const body of ['a', 'b', 'c']) await put(1, body, { count: 3 });
+        expect(await engine.trim(1, 4)).toEqual({ startOffset: 4, visibleEndOffset: 9 });
+        expect(await engine.trim(1, 2)).toEqual({ startOffset: 4, visibleEndOffset: 9 });
+        expect(await bounds(1)).toEqual({ startOffset: 4, visibleEndOffset: 9 });
+        expect((await read(1, 4)).payloads.map((payload) => payload.body)).toEqual(['b', 'c']);
+        expect((await engine.entries(1, 4, 10)).map((one) => one.baseOffset)).toEqual([3, 6]);
+        expect(await engine.trim(1, 1000)).toEqual({ startOffset: 9, visibleEndOffset: 9 });
+        expect(await bodies(1, 9)).toEqual([]);
+        expect(await engine.sizeBytes(1)).toBe(0);
+        expect(await put(1, 'd')).toBe(9);
+        expect(await bodies(1, 9)).toEqual(['d']);
+        expect(await engine.trim(99, 4)).toBe(undefined);
+      });
+
+      test('does not forget producers', async () => {
+        await put(1, 'a', { producer: producer(0, 0) });
+        await engine.trim(1, 1);
+        expect(outcomes(await append([entry(1, 'a', { producer: producer(0, 0) })]))).toEqual(['duplicate']);
+      });
+    });
+
+    describe('queues and the catalogue', () => {
+      const value = (text: string): Buffer => Buffer.from(text);
+
+      test('a dropped queue is unknown, and its producers too', async () => {
+        await put(1, 'a', { producer: producer(0, 0) });
+        await put(2, 'b');
+        await engine.catalogue.update({ changes: [], dropQueues: [1] });
+        expect(await bounds(1)).toBe(undefined);
+        expect(outcomes(await append([entry(1, 'x')]))).toEqual(['unknown-queue']);
+        expect(engine.producers(1)).toEqual([]);
+        expect(await engine.entries(1, 0, 10)).toEqual([]);
+        expect(await bodies(2)).toEqual(['b']);
+        await createQueues(4);
+        expect(await bounds(4)).toEqual({ startOffset: 0, visibleEndOffset: 0 });
+      });
+
+      test('compare-and-set: all or none', async () => {
+        const { catalogue } = engine;
+        const v0 = catalogue.version;
+        const first = await catalogue.update({
+          changes: [
+            { key: 'topic/b', value: value('1'), expectedVersion: 0 },
+            { key: 'topic/a', value: value('2'), expectedVersion: 0 },
+            { key: 'topid', value: value('3') },
+          ],
+        });
+        if (first.outcome !== 'done') throw new Error('conflict');
+        expect(first.version).toBeGreaterThan(v0);
+        expect(catalogue.version).toBe(first.version);
+        expect(catalogue.get('topic/a')).toEqual({
+          key: 'topic/a',
+          value: value('2'),
+          version: first.version,
+        });
+        expect(catalogue.list('topic/').map((one) => one.key)).toEqual(['topic/a', 'topic/b']);
+        expect(catalogue.list('').map((one) => one.key)).toEqual(['topic/a', 'topic/b', 'topid']);
+        expect(catalogue.list('x')).toEqual([]);
+
+        expect(
+          await catalogue.update({
+            changes: [
+              { key: 'topid', value: value('9'), expectedVersion: first.version },
+              { key: 'topic/a', value: value('9'), expectedVersion: 0 },
+            ],
+            createQueues: [50],
+            dropQueues: [1],
+          }),
+        ).toEqual({ outcome: 'conflict', key: 'topic/a' });
+        expect(catalogue.get('topid')!.value).toEqual(value('3'));
+        expect(catalogue.version).toBe(first.version);
+        expect(await bounds(50)).toBe(undefined);
+        expect(await bounds(1)).not.toBe(undefined);
+
+        const second = await catalogue.update({
+          changes: [{ key: 'topic/a', value: null, expectedVersion: first.version }],
+        });
+        if (second.outcome !== 'done') throw new Error('conflict');
+        expect(second.version).toBeGreaterThan(first.version);
+        expect(catalogue.get('topic/a')).toBe(undefined);
+        const third = await catalogue.update({
+          changes: [{ key: 'topic/a', value: value('again'), expectedVersion: 0 }],
+        });
+        if (third.outcome !== 'done') throw new Error('conflict');
+        expect(catalogue.get('topic/a')!.version).toBeGreaterThan(second.version);
+      });
+
+      test('of several at once with the same expectation one wins', async () => {
+        const results = await Promise.all(
+          ['a', 'b', 'c'].map((text) =>
+            engine.catalogue.update({ changes: [{ key: 'k', value: value(text), expectedVersion: 0 }] }),
+          ),
+        );
+        expect(results.map((result) => result.outcome).sort()).toEqual(['conflict', 'conflict', 'done']);
+        const winner = results.findIndex((result) => result.outcome === 'done');
+        expect(engine.catalogue.get('k')!.value.toString()).toBe('abc'[winner]);
+      });
+
+      test('keeps values as they were given', async () => {
+        const bytes = value('mine');
+        await engine.catalogue.update({ changes: [{ key: 'k', value: bytes }] });
+        bytes.fill(0);
+        expect(engine.catalogue.get('k')!.value.toString()).toBe('mine');
+      });
+
+      test('wakes its watchers after every change', async () => {
+        let wakes = 0;
+        const stop = engine.catalogue.watch(() => wakes++);
+        await engine.catalogue.update({ changes: [{ key: 'k', value: value('1') }] });
+        await eventually(() => wakes > 0);
+        stop();
+        const before = wakes;
+        await engine.catalogue.update({ changes: [{ key: 'k', value: value('2') }] });
+        await turns();
+        expect(wakes).toBe(before);
+      });
+
+      test('names its data', () => {
+        expect(engine.storageId).toMatch(/^[A-Za-z0-9_-]{22}$/);
+      });
+    });
+
+    describe('the ordered index', () => {
+      const bytes = (text: string): Buffer => Buffer.from(text, 'latin1');
+
+      async function change(...rows: [string, string | null][]): Promise<readonly AppendResult[]> {
+        return append([], {
+          changes: rows.map(([key, text]) => ({
+            index: 'timers',
+            key: bytes(key),
+            value: text === null ? null : bytes(text),
+          })),
+        });
+      }
+
+      async function range(asked: Partial<IndexRange>): Promise<string[]> {
+        const rows = await engine.index('timers').range({ limit: 100, ...asked });
+        return rows.map((row) => `${row.key.toString('latin1')}=${row.value.toString('latin1')}`);
+      }
+
+      test('puts, replaces and deletes rows in byte order; a group without entries has one answer', async () => {
+        expect(await change(['b', '1'], ['a\xff', '2'], ['a', '3'], ['\x80', '4'], ['', '5'])).toMatchObject([
+          { outcome: 'appended', baseOffset: -1 },
+        ]);
+        expect(await range({})).toEqual(['=5', 'a=3', 'a\xff=2', 'b=1', '\x80=4']);
+        await change(['a', 'new'], ['b', null], ['none', null]);
+        expect(await range({})).toEqual(['=5', 'a=new', 'a\xff=2', '\x80=4']);
+        expect((await engine.index('timers').get(bytes('a')))?.toString()).toBe('new');
+        expect(await engine.index('timers').get(bytes('b'))).toBe(undefined);
+        expect(await engine.index('others').get(bytes('a'))).toBe(undefined);
+        expect(await engine.index('others').range({ limit: 5 })).toEqual([]);
+      });
+
+      test('of two changes of one key in a group the last counts; an empty value is a row', async () => {
+        await change(['k', '1'], ['k', ''], ['l', '1'], ['l', null]);
+        expect(await range({})).toEqual(['k=']);
+      });
+
+      test('answers ranges, both ways, page by page', async () => {
+        const keys = Array.from({ length: 50 }, (_, at) => `k${String(at).padStart(2, '0')}`);
+        await change(...keys.map((key): [string, string] => [key, key]));
+        const rows = keys.map((key) => `${key}=${key}`);
+        expect(await range({ from: bytes('k10'), to: bytes('k20') })).toEqual(rows.slice(10, 20));
+        expect(await range({ from: bytes('k10'), to: bytes('k20'), reverse: true })).toEqual(
+          rows.slice(10, 20).reverse(),
+        );
+        expect(await range({ from: bytes('k10'), to: bytes('k20'), reverse: true, limit: 3 })).toEqual(
+          rows.slice(17, 20).reverse(),
+        );
+        expect(await range({ from: bytes('k48') })).toEqual(rows.slice(48));
+        expect(await range({ to: bytes('k02') })).toEqual(rows.slice(0, 2));
+        expect(await range({ from: bytes('k20'), to: bytes('k10') })).toEqual([]);
+        expect(await range({ limit: 0 })).toEqual([]);
+        const paged: string[] = [];
+        for (let from = bytes(''); ; ) {
+          const page = await engine.index('timers').range({ from, limit: 7 });
+          paged.push(...page.map((row) => row.key.toString('latin1')));
+          if (page.length < 7) break;
+          from = Buffer.concat([page.at(-1)!.key, Buffer.alloc(1)]);
+        }
+        expect(paged).toEqual(keys);
+      });
+
+      test('keeps keys and values as they were given', async () => {
+        const key = bytes('k');
+        const text = bytes('v');
+        const changed = append([], { changes: [{ index: 'timers', key, value: text }] });
+        key.fill(0);
+        text.fill(0);
+        await changed;
+        expect(await range({})).toEqual(['k=v']);
+      });
+
+      test('conditions hold at the moment the order is fixed, or nothing happens', async () => {
+        const ask = async (expected: string | null, to: string | null): Promise<string[]> =>
+          outcomes(
+            await append([entry(1, 'fired')], {
+              conditions: [
+                { index: 'timers', key: bytes('k'), expected: expected === null ? null : bytes(expected) },
+              ],
+              changes: [{ index: 'timers', key: bytes('k'), value: to === null ? null : bytes(to) }],
+            }),
+          );
+        expect(await ask('x', 'y')).toEqual(['condition-failed']);
+        expect(await ask(null, 'x')).toEqual(['appended']);
+        expect(await ask(null, 'y')).toEqual(['condition-failed']);
+        expect(await ask('x', null)).toEqual(['appended']);
+        expect(await range({})).toEqual([]);
+        expect((await bounds(1))?.visibleEndOffset).toBe(2);
+        expect(
+          outcomes(
+            await append([], { conditions: [{ index: 'timers', key: bytes('k'), expected: bytes('x') }] }),
+          ),
+        ).toEqual(['condition-failed']);
+      });
+
+      test('of several groups with the same condition at once one passes', async () => {
+        await change(['k', 'armed']);
+        const results = await Promise.all(
+          Array.from({ length: 5 }, () =>
+            append([entry(1, 'fired')], {
+              conditions: [{ index: 'timers', key: bytes('k'), expected: bytes('armed') }],
+              changes: [{ index: 'timers', key: bytes('k'), value: null }],
+            }),
+          ),
+        );
+        expect(results.flatMap(outcomes).filter((outcome) => outcome === 'appended').length).toBe(1);
+        expect(await bodies(1)).toEqual(['fired']);
+      });
+    });
+
+    describe('links', () => {
+      test('deliver the entry of another queue under offsets of their own', async () => {
+        await put(2, 'x');
+        await put(2, 'delayed', { count: 2 });
+        await put(1, 'a');
+        const results = await append([{ ...entry(1, '', { count: 2 }), payload: { queue: 2, offset: 1 } }]);
+        expect(results).toMatchObject([{ outcome: 'appended', baseOffset: 1 }]);
+        expect((await read(1, 0)).payloads).toMatchObject([
+          { baseOffset: 0, body: 'a' },
+          { baseOffset: 1, count: 2, body: 'delayed' },
+        ]);
+        // The source may go; what was delivered stays.
+        await engine.trim(2, 3);
+        await engine.catalogue.update({ changes: [], dropQueues: [2] });
+        expect(await bodies(1)).toEqual(['a', 'delayed']);
+      });
+
+      test('are refused where the source is missing', async () => {
+        await put(2, 'x');
+        await put(2, 'y');
+        await engine.trim(2, 1);
+        for (const payload of [
+          { queue: 2, offset: 0 },
+          { queue: 2, offset: 2 },
+          { queue: 99, offset: 0 },
+        ]) {
+          const results = await append([{ ...entry(1, ''), payload }, entry(3, 'z')]);
+          expect(outcomes(results)).toEqual(['link-source-missing', 'not-appended']);
+        }
+        expect((await bounds(3))?.visibleEndOffset).toBe(0);
+      });
+    });
+
+    describe('leases', () => {
+      test('fence off who held one before', async () => {
+        const first = await engine.acquireLease('group/7');
+        const fence = { lease: 'group/7', epoch: first.epoch };
+        expect(outcomes(await append([entry(1, 'a')], { fence }))).toEqual(['appended']);
+        const second = await engine.acquireLease('group/7');
+        expect(second.epoch).toBeGreaterThan(first.epoch);
+        expect(second.name).toBe('group/7');
+        expect(first.lost.aborted).toBe(true);
+        expect(second.lost.aborted).toBe(false);
+        expect(outcomes(await append([entry(1, 'b'), entry(2, 'c')], { fence }))).toEqual([
+          'stale-lease',
+          'stale-lease',
+        ]);
+        expect(
+          outcomes(await append([entry(1, 'd')], { fence: { lease: 'group/7', epoch: second.epoch } })),
+        ).toEqual(['appended']);
+        expect(outcomes(await append([entry(1, 'e')], { fence: { lease: 'never', epoch: 1 } }))).toEqual([
+          'stale-lease',
+        ]);
+        expect(await bodies(1)).toEqual(['a', 'd']);
+      });
+    });
+
+    describe('close', () => {
+      test('refuses appends, answers those before', async () => {
+        const before = append([entry(1, 'a')], { durability: 'async' });
+        const closed = engine.close();
+        expect(outcomes(await before)).toEqual(['appended']);
+        expect(outcomes(await append([entry(1, 'b'), entry(2, 'c')]))).toEqual(['closing', 'closing']);
+        await closed;
+        expect(outcomes(await append([entry(1, 'b')]))).toEqual(['closing']);
+      });
+
+      test('may be called again', async () => {
+        await engine.close();
+        await engine.close();
+      });
+    });
+
+    describe('what survives', () => {
+      for (const how of ['cleanly', 'killed'] as const) {
+        test(`everything, when it is closed and opened again: ${how}`, async ({ skip }) => {
+          if (how === 'cleanly' ? harness.reopen === undefined : harness.killAndReopen === undefined)
+            return skip();
+          const { storageId, epoch } = engine;
+          const facts = producer(0, 1);
+          await put(1, 'a', { count: 2, producer: facts, maxTimestampMs: 700 });
+          await put(1, 'b', { kind: 'state', maxTimestampMs: 100 });
+          await append([entry(2, 'c')], { durability: 'async' });
+          await put(3, 'd', { count: 5 });
+          await engine.trim(3, 2);
+          const key = Buffer.from('k');
+          await append([], {
+            changes: [
+              { index: 'i', key, value: Buffer.from('v') },
+              { index: 'i', key: Buffer.from('gone'), value: Buffer.from('v') },
+            ],
+          });
+          await append([], { changes: [{ index: 'i', key: Buffer.from('gone'), value: null }] });
+          const updated = await engine.catalogue.update({
+            changes: [{ key: 'topic', value: Buffer.from('t') }],
+            createQueues: [4, 5],
+            dropQueues: [5],
+          });
+          if (updated.outcome !== 'done') throw new Error('conflict');
+          const lease = await engine.acquireLease('l');
+          await engine.catalogue.update({ changes: [], createQueues: [6] });
+          await engine.catalogue.update({ changes: [], dropQueues: [6] });
+          const newest = engine.catalogue.version;
+          const entriesBefore = await engine.entries(1, 0, 100);
+
+          await reopen(how);
+          expect(engine.storageId).toBe(storageId);
+          if (how === 'cleanly') expect(engine.epoch).toBe(epoch);
+          else expect(engine.epoch).toBe(epoch + 1);
+          expect(await engine.entries(1, 0, 100)).toEqual(entriesBefore);
+          expect(await bounds(1)).toEqual({ startOffset: 0, visibleEndOffset: 3 });
+          expect(await bounds(2)).toEqual({ startOffset: 0, visibleEndOffset: 1 });
+          expect(await bounds(3)).toEqual({ startOffset: 2, visibleEndOffset: 5 });
+          expect(await bounds(4)).toEqual({ startOffset: 0, visibleEndOffset: 0 });
+          expect(await bounds(5)).toBe(undefined);
+          expect(await bounds(6)).toBe(undefined);
+          expect(engine.catalogue.version).toBe(newest);
+          expect(engine.catalogue.get('topic')).toEqual({
+            key: 'topic',
+            value: Buffer.from('t'),
+            version: updated.version,
+          });
+          expect((await engine.index('i').get(key))?.toString()).toBe('v');
+          expect((await engine.index('i').range({ limit: 10 })).length).toBe(1);
+          expect(await engine.findByTime(1, 600)).toMatchObject({ baseOffset: 0 });
+          expect(engine.producers(1)).toMatchObject([{ producerId: 5, lastSequence: 1 }]);
+          expect(await append([entry(1, 'again', { count: 2, producer: facts })])).toMatchObject([
+            { outcome: 'duplicate', baseOffset: 0 },
+          ]);
+          const old = await engine.read(1, { fromOffset: 0, maxBytes: 1000, atLeastOne: true });
+          if (old.outcome !== 'read') throw new Error('not read');
+          expect(parsePayloads(old.payloads)).toMatchObject([
+            { baseOffset: 0, epoch, body: 'a' },
+            { baseOffset: 2, epoch, body: 'b' },
+          ]);
+          old.release();
+          expect(await put(1, 'after')).toBe(3);
+          expect(await put(2, 'after')).toBe(1);
+          expect((await engine.acquireLease('l')).epoch).toBeGreaterThan(lease.epoch);
+          expect(await engine.findEpochEnd(1, epoch)).toEqual({
+            epoch,
+            endOffset: engine.epoch === epoch ? 4 : 3,
+          });
+        });
+      }
+
+      test('each kill begins a new epoch, found by where it ends', async ({ skip }) => {
+        if (harness.killAndReopen === undefined) return skip();
+        const epochs: number[] = [];
+        for (let round = 0; round < 3; round++) {
+          await put(1, `r${round}`, { count: 2 });
+          if (round !== 1) await put(2, `r${round}`);
+          epochs.push(engine.epoch);
+          await reopen('killed');
+        }
+        const [e0, e1, e2] = epochs as [number, number, number];
+        expect(e1).toBeGreaterThan(e0);
+        expect(e2).toBeGreaterThan(e1);
+        expect(await engine.findEpochEnd(1, e0)).toEqual({ epoch: e0, endOffset: 2 });
+        expect(await engine.findEpochEnd(1, e1)).toEqual({ epoch: e1, endOffset: 4 });
+        expect(await engine.findEpochEnd(1, e2)).toEqual({ epoch: e2, endOffset: 6 });
+        expect(await engine.findEpochEnd(1, engine.epoch)).toEqual({ epoch: e2, endOffset: 6 });
+        expect(await engine.findEpochEnd(2, e1)).toEqual({ epoch: e0, endOffset: 1 });
+        await engine.trim(1, 2);
+        expect(await engine.findEpochEnd(1, e0)).toBe(undefined);
+      });
+
+      test('many entries and rows, through several openings', async ({ skip }) => {
+        if (harness.reopen === undefined) return skip();
+        const expected: string[] = [];
+        for (let round = 0; round < 3; round++) {
+          const answers: Promise<readonly AppendResult[]>[] = [];
+          for (let at = 0; at < 200; at++) {
+            const body = `${round}/${at}`;
+            expected.push(body);
+            answers.push(
+              append([entry(1, body)], {
+                durability: at % 10 ? 'async' : 'sync',
+                changes: [{ index: 'i', key: Buffer.from(body), value: at % 3 ? Buffer.from(body) : null }],
+              }),
+            );
+          }
+          expect(new Set((await Promise.all(answers)).flatMap(outcomes))).toEqual(new Set(['appended']));
+          await reopen(round % 2 || harness.killAndReopen === undefined ? 'cleanly' : 'killed');
+        }
+        const found: string[] = [];
+        for (let offset = 0; offset < expected.length; ) {
+          const result = await engine.read(1, { fromOffset: offset, maxBytes: 5000, atLeastOne: true });
+          if (result.outcome !== 'read') throw new Error('not read');
+          found.push(...parsePayloads(result.payloads).map((payload) => payload.body));
+          offset = result.nextOffset;
+          result.release();
+        }
+        expect(found).toEqual(expected);
+        expect((await engine.index('i').range({ limit: 10_000 })).length).toBe(
+          expected.filter((body) => Number(body.split('/')[1]) % 3 !== 0).length,
+        );
+      });
+    });
+  });
+}
+
+/** Lets what is runnable run. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 5; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
+}
+
+/** Waits until the condition holds; the test's time limit ends it. */
+async function eventually(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise<void>((resolve) => setTimeout(resolve, 1));
+}
