@@ -1,0 +1,87 @@
+/** Broker settings that Kafka has no name for: the one log, its memory, and the limits of queues and buffers. */
+import { atLeast, between, define, oneOf } from '../config-definition.ts';
+
+export const ownKeys = [
+  define(
+    'rmq.flush.policy',
+    'STRING',
+    'acks',
+    'When an answer waits for the disk. acks: acks=all does, acks=1 is answered when written and flushed on the interval. always: every answer does. interval: none does, as Kafka on one broker.',
+    { valid: oneOf('acks', 'always', 'interval') },
+  ),
+  define('rmq.flush.interval.ms', 'INT', 500, 'How long what was written may wait for the flush.', {
+    valid: atLeast(1),
+  }),
+  define(
+    'rmq.flush.dirty.bytes',
+    'INT',
+    8388608,
+    'Bytes written that start a flush before the interval is over.',
+    {
+      valid: atLeast(4096),
+    },
+  ),
+  define('rmq.commitlog.segment.bytes', 'LONG', 1073741824, 'Size of a file of the commit log.', {
+    valid: between(1048576, 4294967295),
+  }),
+  define(
+    'rmq.commitlog.unwritten.max.bytes',
+    'LONG',
+    67108864,
+    'Bytes accepted and not yet written; more make producers wait.',
+    { valid: atLeast(1048576) },
+  ),
+  define(
+    'rmq.commitlog.accept.loss',
+    'BOOLEAN',
+    false,
+    'Start even where durable data is damaged, and say what is lost.',
+  ),
+  define(
+    'rmq.cache.tail.bytes',
+    'LONG',
+    67108864,
+    'Memory for the newest records, from which most fetches are served.',
+    {
+      valid: atLeast(1048576),
+    },
+  ),
+  define('rmq.cache.read.bytes', 'LONG', 67108864, 'Memory for records read from the disk.', {
+    valid: atLeast(1048576),
+  }),
+  define('rmq.index.cache.bytes', 'LONG', 33554432, 'Memory for index blocks read from the disk.', {
+    valid: atLeast(262144),
+  }),
+  define('rmq.topic.max.partitions', 'INT', 100000, 'Partitions that one topic may have.', {
+    valid: atLeast(1),
+  }),
+  define('rmq.broker.max.partitions', 'INT', 1000000, 'Partitions that all topics together may have.', {
+    valid: atLeast(1),
+  }),
+  define(
+    'rmq.producers.max.per.partition',
+    'INT',
+    1000,
+    'Producers remembered for a partition, the most recent.',
+    {
+      valid: atLeast(1),
+    },
+  ),
+  define(
+    'rmq.connection.max.inflight.requests',
+    'INT',
+    1000,
+    'Requests of one connection that may be under way; reading from it pauses at that number.',
+    { valid: atLeast(1) },
+  ),
+  define(
+    'rmq.connection.unsent.max.bytes',
+    'LONG',
+    67108864,
+    'Bytes of answers that wait for one client to read them; its requests wait from there on.',
+    { valid: atLeast(65536) },
+  ),
+  define('rmq.shutdown.drain.ms', 'INT', 5000, 'How long a stop waits for requests under way.', {
+    valid: atLeast(0),
+  }),
+] as const;

@@ -1,0 +1,194 @@
+/**
+ * The settings of a group (resource type GROUP): the keys that Kafka 4.4 has, with what each falls back to. All of them belong to
+ * kinds of groups that are not served yet, so they are shown and cannot be changed.
+ */
+import type { BrokerConfig, BrokerKey, ConfigSynonym } from './broker-config.ts';
+import {
+  atLeast,
+  type ConfigDefinition,
+  ConfigError,
+  type ConfigSource,
+  configSources,
+  define,
+  oneOf,
+  parseDefault,
+  readConfig,
+} from './config-definition.ts';
+
+const absent = { update: 'cluster-wide', standing: 'absent' } as const;
+const waiting = (least: number) => ({ valid: atLeast(least), ...absent });
+
+export const groupConfigDefinitions: readonly ConfigDefinition[] = [
+  define(
+    'consumer.assignment.interval.ms',
+    'INT',
+    1000,
+    'The least time between two assignments of the group.',
+    waiting(0),
+  ),
+  define(
+    'consumer.heartbeat.interval.ms',
+    'INT',
+    5000,
+    'How often members are asked to send heartbeats.',
+    waiting(1),
+  ),
+  define('consumer.session.timeout.ms', 'INT', 45000, 'How long a member may be silent.', waiting(1)),
+  define(
+    'errors.deadletterqueue.copy.record.enable',
+    'BOOLEAN',
+    false,
+    'Dead letters carry the record, not only the reason.',
+    absent,
+  ),
+  define(
+    'errors.deadletterqueue.topic.name',
+    'STRING',
+    '',
+    'The dead-letter topic of the share group; empty for none.',
+    absent,
+  ),
+  define(
+    'share.assignment.interval.ms',
+    'INT',
+    1000,
+    'The least time between two assignments of the share group.',
+    waiting(0),
+  ),
+  define(
+    'share.auto.offset.reset',
+    'STRING',
+    'latest',
+    'Where a share group starts: latest, earliest or by_duration:PnDTnHnMn.nS.',
+    absent,
+  ),
+  define(
+    'share.delivery.count.limit',
+    'INT',
+    5,
+    'Deliveries of a record before the share group gives it up.',
+    waiting(2),
+  ),
+  define(
+    'share.heartbeat.interval.ms',
+    'INT',
+    5000,
+    'How often members of the share group are asked to send heartbeats.',
+    waiting(1),
+  ),
+  define(
+    'share.isolation.level',
+    'STRING',
+    'read_uncommitted',
+    'Whether the share group sees records of open or aborted transactions.',
+    {
+      valid: oneOf('read_committed', 'read_uncommitted'),
+      ...absent,
+    },
+  ),
+  define(
+    'share.partition.max.record.locks',
+    'INT',
+    2000,
+    'Records of a partition that may be locked at once.',
+    waiting(100),
+  ),
+  define(
+    'share.record.lock.duration.ms',
+    'INT',
+    30000,
+    'How long a record handed out stays locked.',
+    waiting(1000),
+  ),
+  define('share.renew.acknowledge.enable', 'BOOLEAN', true, 'Members may lock a record for longer.', absent),
+  define(
+    'share.session.timeout.ms',
+    'INT',
+    45000,
+    'How long a member of the share group may be silent.',
+    waiting(1),
+  ),
+  define(
+    'streams.assignment.interval.ms',
+    'INT',
+    1000,
+    'The least time between two assignments of the streams group.',
+    waiting(0),
+  ),
+  define('streams.assignor.name', 'STRING', null, 'The assignor of the streams group.', absent),
+  define(
+    'streams.heartbeat.interval.ms',
+    'INT',
+    5000,
+    'How often members of the streams group are asked to send heartbeats.',
+    waiting(1),
+  ),
+  define(
+    'streams.initial.rebalance.delay.ms',
+    'INT',
+    3000,
+    'How long the first rebalance of the streams group waits.',
+    waiting(0),
+  ),
+  define('streams.num.standby.replicas', 'INT', 0, 'Standby copies of a task.', waiting(0)),
+  define(
+    'streams.rack.aware.assignment.tags',
+    'LIST',
+    '',
+    'Client tags over which standby copies are spread.',
+    absent,
+  ),
+  define(
+    'streams.session.timeout.ms',
+    'INT',
+    45000,
+    'How long a member of the streams group may be silent.',
+    waiting(1),
+  ),
+];
+
+const definitionByName = new Map(groupConfigDefinitions.map((each) => [each.name, each]));
+
+const brokerFallbacks: ReadonlyMap<string, BrokerKey> = new Map<string, BrokerKey>([
+  ['consumer.assignment.interval.ms', 'group.consumer.assignment.interval.ms'],
+  ['consumer.heartbeat.interval.ms', 'group.consumer.heartbeat.interval.ms'],
+  ['consumer.session.timeout.ms', 'group.consumer.session.timeout.ms'],
+  ['share.assignment.interval.ms', 'group.share.assignment.interval.ms'],
+  ['share.delivery.count.limit', 'group.share.delivery.count.limit'],
+  ['share.heartbeat.interval.ms', 'group.share.heartbeat.interval.ms'],
+  ['share.partition.max.record.locks', 'group.share.partition.max.record.locks'],
+  ['share.record.lock.duration.ms', 'group.share.record.lock.duration.ms'],
+  ['share.session.timeout.ms', 'group.share.session.timeout.ms'],
+  ['streams.assignment.interval.ms', 'group.streams.assignment.interval.ms'],
+  ['streams.heartbeat.interval.ms', 'group.streams.heartbeat.interval.ms'],
+  ['streams.initial.rebalance.delay.ms', 'group.streams.initial.rebalance.delay.ms'],
+  ['streams.num.standby.replicas', 'group.streams.num.standby.replicas'],
+  ['streams.session.timeout.ms', 'group.streams.session.timeout.ms'],
+]);
+
+/** One group setting as DescribeConfigs shows it. */
+export interface GroupConfigEntry {
+  readonly definition: ConfigDefinition;
+  readonly text: string | null;
+  readonly source: ConfigSource;
+  readonly synonyms: readonly ConfigSynonym[];
+}
+
+/** Every setting of a group, in name order. A group need not exist to have them. */
+export function describeGroupConfig(broker: BrokerConfig): readonly GroupConfigEntry[] {
+  return groupConfigDefinitions.map((definition) => {
+    const fallback = brokerFallbacks.get(definition.name);
+    const synonyms = fallback === undefined ? [] : broker.synonyms(fallback);
+    const { text } =
+      fallback === undefined ? parseDefault(definition) : readConfig(definition, broker.text(fallback));
+    return { definition, text, source: synonyms[0]?.source ?? configSources.DEFAULT_CONFIG, synonyms };
+  });
+}
+
+/** Throws the ConfigError that a change of this group setting is answered with. */
+export function refuseGroupChange(name: string): never {
+  if (!definitionByName.has(name)) throw new ConfigError(`Unknown group config name: ${name}`);
+  throw new ConfigError(
+    `The group setting ${name} belongs to a kind of group that this broker does not serve`,
+  );
+}
