@@ -151,10 +151,7 @@ export const identityKeys = [
     'queued.max.request.bytes',
     'LONG',
     -1,
-    'Bytes of requests that wait before reading from the network pauses.',
-    {
-      standing: 'ignored',
-    },
+    'Bytes of requests, of all connections, that arrived and wait before reading from the network pauses; -1 is 256 MiB.',
   ),
   define(
     'request.timeout.ms',

@@ -68,20 +68,25 @@ export const ownKeys = [
     },
   ),
   define(
-    'rmq.connection.max.inflight.requests',
+    'rmq.connection.max.requests.in.flight',
     'INT',
     1000,
     'Requests of one connection that may be under way; reading from it pauses at that number.',
     { valid: atLeast(1) },
   ),
   define(
-    'rmq.connection.unsent.max.bytes',
+    'rmq.connection.max.fetches.in.flight',
+    'INT',
+    8,
+    'Of those, requests whose answers carry records.',
+    { valid: atLeast(1) },
+  ),
+  define(
+    'rmq.connection.max.pending.answer.bytes',
     'LONG',
-    67108864,
-    'Bytes of answers that wait for one client to read them; its requests wait from there on.',
+    4194304,
+    'Bytes of answers that wait for one client to read them; no request of its is started above that.',
     { valid: atLeast(65536) },
   ),
-  define('rmq.shutdown.drain.ms', 'INT', 5000, 'How long a stop waits for requests under way.', {
-    valid: atLeast(0),
-  }),
+  define('rmq.shutdown.timeout.ms', 'INT', 10000, 'How long a stop waits for requests under way.', { valid: atLeast(0) }),
 ] as const;

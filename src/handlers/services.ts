@@ -1,0 +1,19 @@
+/**
+ * What handlers are built from: every service that one of them calls, and what is common to all. The composition root fills it
+ * in; a handler takes only the fields that it needs.
+ */
+import type { BrokerConfig } from '../services/configuration/broker-config.ts';
+import type { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
+import type { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
+import type { StorageEngine } from '../storage/engine.ts';
+import type { Clock } from '../util/clock.ts';
+import type { Log } from '../util/log.ts';
+
+export interface Services {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly engine: StorageEngine;
+  readonly config: BrokerConfig;
+  readonly dynamicConfig: DynamicBrokerConfig;
+  readonly topics: TopicCatalogue;
+}
