@@ -7,10 +7,11 @@ dir=$SUITE_CACHE/java-$version
 stamp=$(cat "$SUITE_DIR/pom.xml" $(find "$SUITE_DIR/src" -type f | sort) | cksum | cut -d' ' -f1)
 if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
   mkdir -p "$dir"; rm -rf "$dir/classes"
-  mvn -q -B -f "$SUITE_DIR/pom.xml" -Dkafka.version="$version" -Dbuild.directory="$dir" compile \
+  mvn -q -B -f "$SUITE_DIR/pom.xml" -Dkafka.version="$version" -Doutput.directory="$dir" compile \
     dependency:copy-dependencies -DoutputDirectory="$dir/libs" >"$dir/build.log" 2>&1 || { tail -30 "$dir/build.log" >&2; die "Maven could not build the scenarios"; }
   echo "$stamp" >"$dir/stamp"
 fi
+echo "version $version"
 only=${FILTER:-.}
 [ -z "$SHORT" ] || only='acks=all|idempotent|compression|assign, seek|commitSync|CooperativeSticky|topics: create|listOffsets'
 exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx512m -cp "$dir/classes:$dir/libs/*" compat.Main "$BROKER" "$only"

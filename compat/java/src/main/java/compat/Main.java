@@ -5,7 +5,6 @@ public final class Main {
   public static void main(String[] args) {
     Harness.broker = args[0];
     if (args.length > 1) Harness.only = args[1];
-    System.out.println("version " + org.apache.kafka.common.utils.AppInfoParser.getVersion());
     Producers.producers();
     Consumers.consumers();
     Groups.groups("classic");
