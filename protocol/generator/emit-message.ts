@@ -7,6 +7,7 @@ import {
   lowerFirst,
   type MessageDefinition,
   primitiveTypes,
+  upperFirst,
   type VersionRange,
 } from './definition.ts';
 
@@ -289,6 +290,12 @@ export class MessageEmitter {
     if (field.type === 'int64') return `${code} != ${this.defaultCode(field)}`;
     if (field.type === 'bool') return this.defaultCode(field) === 'true' ? `!${code}` : code;
     return `${code} !== ${this.defaultCode(field)}`;
+  }
+
+  /** An expression that is true where an input member is there and not at its default. */
+  private isSet(field: FieldDefinition, code: string): string {
+    const differs = this.differsFromDefault(field, code);
+    return `${code} !== undefined && ${differs.includes('||') ? `(${differs})` : differs}`;
   }
 
   private emitDefault(struct: Struct): void {
@@ -617,8 +624,8 @@ export class MessageEmitter {
           out.push(`${indent}if (${tagTest}) {`);
           inner += '  ';
         }
-        out.push(`${inner}const ${name} = ${this.inputCode(struct, field)};`);
-        out.push(`${inner}if (${this.differsFromDefault(field, name)}) {`);
+        out.push(`${inner}const ${name} = value.${field.name};`);
+        out.push(`${inner}if (${this.isSet(field, name)}) {`);
         out.push(`${inner}  tags += 1;`);
         this.emitTagSize(field, versions, name, `${inner}  `);
         out.push(
@@ -802,38 +809,35 @@ export class MessageEmitter {
       );
       const refuses = absent.length > 0 && !field.ignorable;
       if (!refuses && !untagged.has(field)) continue;
-      const refuse = (indent: string): void => {
-        out.push(
-          `${indent}if (${this.differsFromDefault(field, name)}) throw writer.unencodable(${where}, 'this version cannot carry it');`,
-        );
-      };
-      if (absent.length === 0 || present === undefined || (untagged.has(field) && !refuses)) {
-        const versions = untagged.has(field) ? this.untaggedRange(struct, field) : domain;
-        const test = condition(versions, domain);
-        const indent = test === 'true' ? '  ' : '    ';
-        if (test !== 'true') out.push(`  if (${test}) {`);
+      const emitPresent = (versions: VersionRange, indent: string): void => {
         const simple = this.isRequired(struct, field) && field.nullable === undefined && !field.isArray;
-        const code = simple ? `value.${field.name}` : name;
         if (!simple) out.push(`${indent}const ${name} = ${this.inputCode(struct, field)};`);
-        if (present === undefined) refuse(indent);
-        else this.emitWrite(struct, field, versions, code, indent);
-        if (test !== 'true') out.push('  }');
+        this.emitWrite(struct, field, versions, simple ? `value.${field.name}` : name, indent);
+      };
+      const emitRefusal = (indent: string): void => {
+        out.push(`${indent}const ${name} = value.${field.name};`);
+        out.push(`${indent}if (${this.isSet(field, name)}) throw writer.unencodable(${where}, ABSENT);`);
+      };
+      if (!untagged.has(field)) {
+        const tests = absent.map((piece) => `(${condition(piece.range, domain)})`);
+        out.push(present === undefined ? '  {' : `  if (${tests.join(' || ')}) {`);
+        emitRefusal('    ');
+        out.push('  }');
         continue;
       }
-      out.push('  {', `    const ${name} = ${this.inputCode(struct, field)};`);
-      if (untagged.has(field)) {
-        const versions = this.untaggedRange(struct, field);
-        out.push(`    if (${condition(versions, domain)}) {`);
-        this.emitWrite(struct, field, versions, name, '      ');
-        const tests = absent.map((piece) => condition(piece.range, domain));
-        out.push(
-          `    } else if (${tests.map((test) => (tests.length > 1 ? `(${test})` : test)).join(' || ')}) {`,
-        );
-      } else {
-        out.push(`    if (${absent.map((piece) => `(${condition(piece.range, domain)})`).join(' || ')}) {`);
+      const versions = this.untaggedRange(struct, field);
+      const test = condition(versions, domain);
+      if (test === 'true') {
+        emitPresent(versions, '  ');
+        continue;
       }
-      refuse('      ');
-      out.push('    }', '  }');
+      out.push(`  if (${test}) {`);
+      emitPresent(versions, '    ');
+      if (refuses) {
+        out.push('  } else {');
+        emitRefusal('    ');
+      }
+      out.push('  }');
     }
     this.emitEncodeTags(struct);
     out.push('}', '');
@@ -857,17 +861,17 @@ export class MessageEmitter {
       const name = localName(field);
       const versions = intersect(flexible, field.tagged)!;
       const tagTest = condition(versions, flexible);
-      out.push(`${indent}const ${name} = ${this.inputCode(struct, field)};`);
+      out.push(`${indent}const ${name} = value.${field.name};`);
       out.push(
-        `${indent}const has${name} = ${tagTest === 'true' ? '' : `${tagTest} && `}(${this.differsFromDefault(field, name)});`,
+        `${indent}const has${upperFirst(name)} = ${tagTest === 'true' ? '' : `${tagTest} && `}${this.isSet(field, name)};`,
       );
-      out.push(`${indent}if (has${name}) tags += 1;`);
+      out.push(`${indent}if (has${upperFirst(name)}) tags += 1;`);
     }
     out.push(`${indent}writer.unsignedVarint(tags);`);
     for (const field of tagged) {
       const name = localName(field);
       const versions = intersect(flexible, field.tagged)!;
-      out.push(`${indent}if (has${name}) {`);
+      out.push(`${indent}if (has${upperFirst(name)}) {`);
       this.emitTagSize(field, versions, name, `${indent}  `);
       out.push(
         `${indent}  writer.unsignedVarint(${field.tag});`,

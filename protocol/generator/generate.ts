@@ -20,6 +20,7 @@ const importable: readonly { readonly name: string; readonly from: string; reado
   { name: 'referencedSize', from: '../wire/byte-writer.ts' },
   { name: 'stringSize', from: '../wire/byte-writer.ts' },
   { name: 'Int64', from: '../wire/int64.ts', type: true },
+  { name: 'ABSENT', from: '../wire/support.ts' },
   { name: 'EMPTY_ARRAY', from: '../wire/support.ts' },
   { name: 'EMPTY_BYTES', from: '../wire/support.ts' },
   { name: 'checkVersion', from: '../wire/support.ts' },

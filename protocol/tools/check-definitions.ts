@@ -34,7 +34,10 @@ function addFields(facts: Map<string, string>, path: string, fields: readonly Fi
     facts.set(`${place} type`, `${field.isArray ? '[]' : ''}${field.type}`);
     facts.set(`${place} versions`, formatRange(field.versions));
     facts.set(`${place} nullable`, field.nullable === undefined ? 'never' : formatRange(field.nullable));
-    facts.set(`${place} tag`, field.tag === undefined ? 'none' : `${field.tag} in ${formatRange(field.tagged!)}`);
+    facts.set(
+      `${place} tag`,
+      field.tag === undefined ? 'none' : `${field.tag} in ${formatRange(field.tagged!)}`,
+    );
     facts.set(`${place} default`, field.default === undefined ? 'none' : JSON.stringify(field.default));
     facts.set(`${place} ignorable`, String(field.ignorable));
     facts.set(`${place} never flexible`, String(field.neverFlexible));

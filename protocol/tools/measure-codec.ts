@@ -1,9 +1,10 @@
 // Measures what decoding and encoding cost for the messages that a broker sees most: microseconds a message, best of several rounds.
 // Usage: node scripts/run-ts.mjs protocol/tools/measure-codec.ts
+
+import { produceRequest, produceResponse } from '../generated/00-produce.ts';
 import { fetchRequest, fetchResponse } from '../generated/01-fetch.ts';
 import { metadataRequest, metadataResponse } from '../generated/03-metadata.ts';
 import { offsetCommitRequest } from '../generated/08-offset-commit.ts';
-import { produceRequest, produceResponse } from '../generated/00-produce.ts';
 import { encodeResponseFrame } from '../headers.ts';
 import { encodeToBuffer, type MessageCodec } from '../message-codec.ts';
 import { ByteReader } from '../wire/byte-reader.ts';
@@ -46,13 +47,20 @@ for (const version of [7, 9, 13]) {
   report(`Produce v${version} request, 1 KiB of records`, produceRequest, version, {
     acks: 1,
     timeoutMs: 30_000,
-    topicData: [{ ...(version >= 13 ? { topicId: 'vaCCNZsbTNIin3n3oFPOVA' } : { name: 'orders' }), partitionData: [{ index: 3, records }] }],
+    topicData: [
+      {
+        ...(version >= 13 ? { topicId: 'vaCCNZsbTNIin3n3oFPOVA' } : { name: 'orders' }),
+        partitionData: [{ index: 3, records }],
+      },
+    ],
   });
   report(`Produce v${version} response`, produceResponse, version, {
     responses: [
       {
         ...(version >= 13 ? { topicId: 'vaCCNZsbTNIin3n3oFPOVA' } : { name: 'orders' }),
-        partitionResponses: [{ index: 3, errorCode: 0, baseOffset: 123456, logAppendTimeMs: -1, logStartOffset: 0 }],
+        partitionResponses: [
+          { index: 3, errorCode: 0, baseOffset: 123456, logAppendTimeMs: -1, logStartOffset: 0 },
+        ],
       },
     ],
   });
@@ -65,7 +73,11 @@ for (const version of [11, 12]) {
     topics: [
       {
         topic: 'orders',
-        partitions: [0, 1, 2, 3].map((partition) => ({ partition, fetchOffset: 1000 + partition, partitionMaxBytes: 1_048_576 })),
+        partitions: [0, 1, 2, 3].map((partition) => ({
+          partition,
+          fetchOffset: 1000 + partition,
+          partitionMaxBytes: 1_048_576,
+        })),
       },
     ],
     forgottenTopicsData: [],
@@ -116,11 +128,18 @@ report('OffsetCommit v8 request, 4 partitions', offsetCommitRequest, 8, {
   topics: [
     {
       name: 'orders',
-      partitions: [0, 1, 2, 3].map((partitionIndex) => ({ partitionIndex, committedOffset: 1234, committedMetadata: '' })),
+      partitions: [0, 1, 2, 3].map((partitionIndex) => ({
+        partitionIndex,
+        committedOffset: 1234,
+        committedMetadata: '',
+      })),
     },
   ],
 });
-report('Metadata v12 request, 1 topic', metadataRequest, 12, { topics: [{ name: 'orders' }], allowAutoTopicCreation: true });
+report('Metadata v12 request, 1 topic', metadataRequest, 12, {
+  topics: [{ name: 'orders' }],
+  allowAutoTopicCreation: true,
+});
 report('Metadata v12 response, 100 partitions', metadataResponse, 12, {
   throttleTimeMs: 0,
   brokers: [{ nodeId: 1, host: 'localhost', port: 9092, rack: null }],
