@@ -15,22 +15,18 @@ const frameMagic = 0x184d2204;
 const skippableMagic = 0x184d2a50;
 /** No block decodes to more than this many times its bytes: each byte of a length adds 255. */
 const greatestExpansion = 255;
+/** Most frames that one batch may hold; each costs a call. */
+const greatestFrames = 1000;
 
 interface Lz4Frame {
   readonly start: number;
   readonly end: number;
   /** Position of the header checksum byte. */
   readonly checksumAt: number;
+  readonly blocksStart: number;
+  readonly blockChecksumBytes: number;
   /** Output is at most this. */
   readonly boundBytes: number;
-  readonly blocks: readonly Lz4Block[];
-  readonly contentSizeBytes: number | undefined;
-}
-
-interface Lz4Block {
-  readonly start: number;
-  readonly end: number;
-  readonly compressed: boolean;
 }
 
 /** `brokenHeaderChecksum`: make the frame as Kafka did for magic 0, for readers that insist on it. */
@@ -61,6 +57,8 @@ export function decompressLz4(
     }
     const frame = readFrame(input, at);
     frames.push(frame);
+    if (frames.length > greatestFrames)
+      throw new RecordError('invalid', `more than ${greatestFrames} lz4 frames`);
     boundBytes += frame.boundBytes;
     at = frame.end;
   } while (at < input.length);
@@ -131,7 +129,7 @@ function readFrame(input: Buffer, start: number): Lz4Frame {
   }
   const checksumAt = at;
   at += 1;
-  const blocks: Lz4Block[] = [];
+  const blocksStart = at;
   let boundBytes = 0;
   for (;;) {
     need(input, at, 4);
@@ -144,7 +142,6 @@ function readFrame(input: Buffer, start: number): Lz4Frame {
       throw new RecordError('invalid', `lz4 block size ${length} exceeds the frame's ${blockMaxBytes}`);
     }
     need(input, at, length + blockChecksumBytes);
-    blocks.push({ start: at, end: at + length, compressed });
     boundBytes += compressed ? Math.min(blockMaxBytes, length * greatestExpansion) : length;
     at += length + blockChecksumBytes;
   }
@@ -155,16 +152,20 @@ function readFrame(input: Buffer, start: number): Lz4Frame {
       `lz4 frame claims ${contentSizeBytes} bytes of content and holds ${boundBytes} at most`,
     );
   }
-  return { start, end: at + contentChecksumBytes, checksumAt, boundBytes, blocks, contentSizeBytes };
+  return { start, end: at + contentChecksumBytes, checksumAt, blocksStart, blockChecksumBytes, boundBytes };
 }
 
 /** The cheap bound is above the limit: count what the blocks really hold, which needs no decoding. */
 function checkExactSize(input: Buffer, frames: readonly Lz4Frame[], limitBytes: number): void {
   let total = 0;
   for (const frame of frames) {
-    for (const block of frame.blocks) {
-      total += block.compressed ? decodedBlockBytes(input, block.start, block.end) : block.end - block.start;
+    let at = frame.blocksStart;
+    for (let word = input.readUInt32LE(at); word !== 0; word = input.readUInt32LE(at)) {
+      const start = at + 4;
+      const length = word & 0x7fffffff;
+      total += word < 0x80000000 ? decodedBlockBytes(input, start, start + length) : length;
       if (total > limitBytes) throw tooLarge(limitBytes);
+      at = start + length + frame.blockChecksumBytes;
     }
   }
 }

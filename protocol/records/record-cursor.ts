@@ -48,6 +48,8 @@ export class RecordCursor {
   /** The stored delta; `timestamp` is exact and heeds LogAppendTime. */
   timestampDelta: Int64 = 0;
   attributes = 0;
+  /** Position of the record's length prefix in `buffer`. */
+  startsAt = 0;
   /** Bytes of the record with its length prefix. */
   sizeBytes = 0;
   /** -1 for a null key. */
@@ -131,6 +133,7 @@ export class RecordCursor {
         `Invalid record size: expected to read ${bodyLength} bytes in record payload, but instead read ${this.#at - bodyStart}`,
       );
     }
+    this.startsAt = start;
     this.sizeBytes = bodyEnd - start;
     this.index += 1;
     return true;

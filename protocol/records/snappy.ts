@@ -64,10 +64,7 @@ export function decompressSnappy(input: Buffer, limitBytes: number, codec: Snapp
     at += 4;
     if (length < 0) throw new RecordError('invalid', `snappy block length is ${length}`);
     if (length > input.length - at) {
-      throw new RecordError(
-        'invalid',
-        `snappy block of ${length} bytes where ${input.length - at} are left`,
-      );
+      throw new RecordError('invalid', `snappy block of ${length} bytes where ${input.length - at} are left`);
     }
     const block = input.subarray(at, at + length);
     at += length;

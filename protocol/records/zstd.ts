@@ -1,8 +1,8 @@
 // Zstandard (RFC 8878) by Node's zlib where it has it, else by an optional native package. That package has no output limit,
-// so frames are walked first and their output is bounded from the block headers before a byte is decoded.
+// so what the frames decode to is told first (zstd-size.ts), whatever they claim themselves.
 
 import { RecordError } from './record-error.ts';
-import { zstdBoundBytes } from './zstd-size.ts';
+import { zstdFitsLimit } from './zstd-size.ts';
 
 export interface ZstdCodec {
   compress(input: Buffer, level: number): Buffer;
@@ -59,7 +59,7 @@ export function compressZstd(input: Buffer, codec: ZstdCodec, level: number | un
 
 /** Frames one after the other. */
 export function decompressZstd(input: Buffer, limitBytes: number, codec: ZstdCodec): Buffer {
-  if (zstdBoundBytes(input, limitBytes) > limitBytes) throw tooLarge(limitBytes);
+  if (!zstdFitsLimit(input, limitBytes)) throw tooLarge(limitBytes);
   let output: Buffer;
   try {
     output = codec.decompress(input, limitBytes);
