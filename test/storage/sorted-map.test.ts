@@ -14,7 +14,7 @@ describe('the sorted map', () => {
   test('does as a map sorted at every look', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.tuple(fc.boolean(), key, fc.integer()), { maxLength: 60 }),
+        fc.array(fc.tuple(fc.boolean(), key, fc.integer()), { maxLength: 60, size: 'max' }),
         fc.option(key, { nil: undefined }),
         fc.option(key, { nil: undefined }),
         (steps, from, to) => {

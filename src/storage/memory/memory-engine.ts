@@ -405,16 +405,14 @@ class MemoryEngine implements StorageEngine {
   private rangeOf(name: string, range: IndexRange): readonly IndexRow[] {
     const found: IndexRow[] = [];
     if (range.limit <= 0) return found;
-    this.indexes
-      .get(name)
-      ?.visit(
-        {
-          from: range.from && byteString(range.from),
-          to: range.to && byteString(range.to),
-          reverse: range.reverse,
-        },
-        (key, value) => found.push({ key: Buffer.from(key, 'latin1'), value }) < range.limit,
-      );
+    this.indexes.get(name)?.visit(
+      {
+        from: range.from && byteString(range.from),
+        to: range.to && byteString(range.to),
+        reverse: range.reverse,
+      },
+      (key, value) => found.push({ key: Buffer.from(key, 'latin1'), value }) < range.limit,
+    );
     return found;
   }
 

@@ -1,0 +1,383 @@
+/**
+ * The format of an ordered index's run file, written once and never changed: sorted rows in blocks, then the fences (first key and
+ * size of every block), then a trailer. Only the fences stay in memory. Every block's checksum is seeded with the run's
+ * number and the block's, so a block or a file in another's place is found out.
+ *
+ *   file:    block*  fences  trailer
+ *   block:   row*  crc32                          row: varint shared, varint rest, varint value + 1 (0: deleted), rest, value
+ *   fences:  (varint shared, varint rest, varint block's size, rest)*  last key  crc32
+ *   trailer: magic, run number, fences' position and size, blocks, rows, last key's size, crc32
+ */
+import { crc32 } from 'node:zlib';
+import type { FileSystem, OpenFile } from '../file-system.ts';
+
+const magic = 0x5844494f; // "OIDX"
+const trailerBytes = 48;
+const blockTargetBytes = 16 * 1024;
+const writeBytes = 256 * 1024;
+/** Fences' checksum is seeded as a block that cannot be. */
+const fencesBlock = 0xffffffff;
+
+/** One run file, as the engine's manifest keeps it. */
+export interface IndexRunDescription {
+  /** Names the file and seeds its checksums; never reused. */
+  readonly number: number;
+  /** How often its rows were merged; larger is older. */
+  readonly level: number;
+  readonly sizeBytes: number;
+  /** Rows, deleted ones too. */
+  readonly rows: number;
+  /** Of the trailer, so that no other file is taken for this one. */
+  readonly checksum: number;
+}
+
+/** A run file does not hold what was written to it. */
+export class IndexDamagedError extends Error {
+  override readonly name = 'IndexDamagedError';
+}
+
+export function runFileName(number: number): string {
+  return `${String(number).padStart(10, '0')}.index`;
+}
+
+/** The number of a run file's name, or undefined. */
+export function runFileNumber(name: string): number | undefined {
+  const found = /^(\d{10})\.index$/.exec(name);
+  return found === null ? undefined : Number(found[1]);
+}
+
+export interface Block {
+  /** Ascending. */
+  readonly keys: readonly string[];
+  /** Null: deleted. */
+  readonly values: readonly (string | null)[];
+  readonly sizeBytes: number;
+}
+
+/** Bytes that grow. */
+class ByteSink {
+  bytes = Buffer.allocUnsafeSlow(2 * blockTargetBytes);
+  length = 0;
+
+  varint(value: number): void {
+    this.reserve(8);
+    let left = value;
+    while (left >= 0x80) {
+      this.bytes[this.length++] = (left & 0x7f) | 0x80;
+      left = Math.floor(left / 128);
+    }
+    this.bytes[this.length++] = left;
+  }
+
+  text(text: string, from: number): void {
+    this.reserve(text.length - from);
+    this.length += this.bytes.write(from === 0 ? text : text.slice(from), this.length, 'latin1');
+  }
+
+  /** What was put in and its checksum, in memory of its own; empty afterwards. */
+  take(seed: number): Buffer {
+    const taken = Buffer.allocUnsafeSlow(this.length + 4);
+    this.bytes.copy(taken, 0, 0, this.length);
+    taken.writeUInt32LE(crc32(taken.subarray(0, this.length), seed), this.length);
+    this.length = 0;
+    return taken;
+  }
+
+  private reserve(more: number): void {
+    if (this.length + more <= this.bytes.length) return;
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.bytes.length * 2, this.length + more));
+    this.bytes.copy(larger, 0, 0, this.length);
+    this.bytes = larger;
+  }
+}
+
+/** Writes one run file: rows in ascending order, then `finish`. On an error call `abandon`. */
+export class RunWriter {
+  private readonly fileSystem: FileSystem;
+  private readonly path: string;
+  private readonly file: OpenFile;
+  private readonly number: number;
+  private readonly block = new ByteSink();
+  private readonly fences = new ByteSink();
+  private pending: Buffer[] = [];
+  private pendingBytes = 0;
+  private positionBytes = 0;
+  private blockRows = 0;
+  private blocks = 0;
+  private rows = 0;
+  private lastKey = '';
+  private firstKey = '';
+  private lastFence = '';
+  private isClosed = false;
+
+  private constructor(fileSystem: FileSystem, path: string, file: OpenFile, number: number) {
+    this.fileSystem = fileSystem;
+    this.path = path;
+    this.file = file;
+    this.number = number;
+  }
+
+  static async create(fileSystem: FileSystem, directory: string, number: number): Promise<RunWriter> {
+    const path = `${directory}/${runFileName(number)}`;
+    return new RunWriter(fileSystem, path, await fileSystem.open(path, 'create'), number);
+  }
+
+  /** Answers a promise when enough is gathered that the caller should wait for it to be written. */
+  add(key: string, value: string | null): Promise<void> | undefined {
+    const shared = this.blockRows === 0 ? 0 : sharedLength(this.lastKey, key);
+    if (this.blockRows === 0) this.firstKey = key;
+    this.block.varint(shared);
+    this.block.varint(key.length - shared);
+    this.block.varint(value === null ? 0 : value.length + 1);
+    this.block.text(key, shared);
+    if (value !== null) this.block.text(value, 0);
+    this.lastKey = key;
+    this.blockRows++;
+    this.rows++;
+    if (this.block.length >= blockTargetBytes) this.endBlock();
+    return this.pendingBytes >= writeBytes ? this.flush() : undefined;
+  }
+
+  /** Durable, name and all, when it resolves. */
+  async finish(level: number): Promise<IndexRunDescription> {
+    if (this.blockRows > 0) this.endBlock();
+    const fencesAt = this.positionBytes + this.pendingBytes;
+    this.fences.text(this.lastKey, 0);
+    const fences = this.fences.take(seedOf(this.number, fencesBlock));
+    this.push(fences);
+    const trailer = Buffer.alloc(trailerBytes);
+    trailer.writeUInt32LE(magic, 0);
+    trailer.writeDoubleLE(this.number, 4);
+    trailer.writeDoubleLE(fencesAt, 12);
+    trailer.writeUInt32LE(fences.length, 20);
+    trailer.writeUInt32LE(this.blocks, 24);
+    trailer.writeDoubleLE(this.rows, 28);
+    trailer.writeUInt32LE(this.lastKey.length, 36);
+    const checksum = crc32(trailer.subarray(0, trailerBytes - 4));
+    trailer.writeUInt32LE(checksum, trailerBytes - 4);
+    this.push(trailer);
+    await this.flush();
+    await this.file.datasync();
+    this.isClosed = true;
+    await this.file.close();
+    await this.fileSystem.syncDirectory(this.path.slice(0, this.path.lastIndexOf('/')));
+    return { number: this.number, level, sizeBytes: this.positionBytes, rows: this.rows, checksum };
+  }
+
+  /** Gives up and removes the file, as far as the disk lets it. */
+  async abandon(): Promise<void> {
+    if (!this.isClosed) await this.file.close().catch(() => {});
+    await this.fileSystem.unlink(this.path).catch(() => {});
+  }
+
+  private endBlock(): void {
+    const block = this.block.take(seedOf(this.number, this.blocks));
+    const shared = sharedLength(this.lastFence, this.firstKey);
+    this.fences.varint(shared);
+    this.fences.varint(this.firstKey.length - shared);
+    this.fences.varint(block.length);
+    this.fences.text(this.firstKey, shared);
+    this.lastFence = this.firstKey;
+    this.blocks++;
+    this.blockRows = 0;
+    this.push(block);
+  }
+
+  private push(bytes: Buffer): void {
+    this.pending.push(bytes);
+    this.pendingBytes += bytes.length;
+  }
+
+  private async flush(): Promise<void> {
+    const { pending, positionBytes } = this;
+    this.positionBytes += this.pendingBytes;
+    this.pending = [];
+    this.pendingBytes = 0;
+    await this.file.write(pending, positionBytes);
+  }
+}
+
+/** An open run file: its fences, and its blocks from disk. Closed when it is retired and nobody reads it any more. */
+export class Run {
+  readonly description: IndexRunDescription;
+  /** First key of every block. */
+  readonly fences: readonly string[];
+  readonly lastKey: string;
+  private readonly file: OpenFile;
+  /** Where every block begins; one more at the end. */
+  private readonly positions: Float64Array;
+  private users = 1;
+  private whenIdle: (() => void) | undefined;
+
+  private constructor(
+    description: IndexRunDescription,
+    file: OpenFile,
+    fences: readonly string[],
+    lastKey: string,
+    positions: Float64Array,
+  ) {
+    this.description = description;
+    this.file = file;
+    this.fences = fences;
+    this.lastKey = lastKey;
+    this.positions = positions;
+  }
+
+  /** Throws IndexDamagedError where the file is not what the description says. */
+  static async open(
+    fileSystem: FileSystem,
+    directory: string,
+    description: IndexRunDescription,
+  ): Promise<Run> {
+    const { number, sizeBytes } = description;
+    const name = runFileName(number);
+    const file = await fileSystem.open(`${directory}/${name}`, 'read');
+    try {
+      if ((await file.sizeBytes()) !== sizeBytes || sizeBytes < trailerBytes) {
+        throw new IndexDamagedError(`index file ${name} is not ${sizeBytes} bytes long`);
+      }
+      const trailer = Buffer.alloc(trailerBytes);
+      await file.read(trailer, 0, trailerBytes, sizeBytes - trailerBytes);
+      const checksum = trailer.readUInt32LE(trailerBytes - 4);
+      const fencesAt = trailer.readDoubleLE(12);
+      const fencesBytes = trailer.readUInt32LE(20);
+      if (
+        checksum !== crc32(trailer.subarray(0, trailerBytes - 4)) ||
+        checksum !== description.checksum ||
+        trailer.readUInt32LE(0) !== magic ||
+        trailer.readDoubleLE(4) !== number ||
+        fencesAt + fencesBytes + trailerBytes !== sizeBytes
+      ) {
+        throw new IndexDamagedError(`the trailer of index file ${name} is damaged`);
+      }
+      const bytes = Buffer.allocUnsafeSlow(fencesBytes);
+      const read = await file.read(bytes, 0, fencesBytes, fencesAt);
+      if (read !== fencesBytes || !isIntact(bytes, seedOf(number, fencesBlock))) {
+        throw new IndexDamagedError(`the fences of index file ${name} are damaged`);
+      }
+      const blocks = trailer.readUInt32LE(24);
+      const source = new ByteSource(bytes);
+      const fences: string[] = [];
+      const positions = new Float64Array(blocks + 1);
+      for (let block = 0; block < blocks; block++) {
+        const shared = source.varint();
+        const rest = source.varint();
+        positions[block + 1] = positions[block]! + source.varint();
+        fences.push(source.key(shared, rest));
+      }
+      const lastKey = source.key(0, trailer.readUInt32LE(36));
+      return new Run(description, file, fences, lastKey, positions);
+    } catch (error) {
+      await file.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  /** The block in which the key would be: the last one that begins at or before it; -1 when it is before the first. */
+  blockOf(key: string): number {
+    let low = 0;
+    let high = this.fences.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.fences[middle]! <= key) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
+  }
+
+  /** Throws IndexDamagedError where the block fails its check. */
+  async readBlock(block: number): Promise<Block> {
+    const position = this.positions[block]!;
+    const sizeBytes = this.positions[block + 1]! - position;
+    const bytes = Buffer.allocUnsafeSlow(sizeBytes);
+    const read = await this.file.read(bytes, 0, sizeBytes, position);
+    const { number } = this.description;
+    if (read !== sizeBytes || !isIntact(bytes, seedOf(number, block))) {
+      throw new IndexDamagedError(`block ${block} of index file ${runFileName(number)} is damaged`);
+    }
+    const source = new ByteSource(bytes);
+    const keys: string[] = [];
+    const values: (string | null)[] = [];
+    while (source.at < sizeBytes - 4) {
+      const shared = source.varint();
+      const rest = source.varint();
+      const value = source.varint();
+      keys.push(source.key(shared, rest));
+      values.push(value === 0 ? null : source.text(value - 1));
+    }
+    return { keys, values, sizeBytes };
+  }
+
+  /** Keeps the file open until `release`. */
+  retain(): void {
+    this.users++;
+  }
+
+  release(): void {
+    this.users--;
+    if (this.users === 0) this.whenIdle?.();
+  }
+
+  /** Closes the file once the last reader is done. */
+  async retire(): Promise<void> {
+    const idle = new Promise<void>((resolve) => {
+      this.whenIdle = resolve;
+    });
+    this.release();
+    await idle;
+    await this.file.close();
+  }
+}
+
+class ByteSource {
+  at = 0;
+  private readonly bytes: Buffer;
+  /** The last key, whose beginning the next one shares. */
+  private scratch = Buffer.allocUnsafeSlow(256);
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  varint(): number {
+    let value = 0;
+    for (let factor = 1; ; factor *= 128) {
+      const byte = this.bytes[this.at++]!;
+      if (byte < 0x80) return value + byte * factor;
+      value += (byte & 0x7f) * factor;
+    }
+  }
+
+  key(shared: number, rest: number): string {
+    if (shared + rest > this.scratch.length) {
+      const larger = Buffer.allocUnsafeSlow(2 * (shared + rest));
+      this.scratch.copy(larger);
+      this.scratch = larger;
+    }
+    this.bytes.copy(this.scratch, shared, this.at, this.at + rest);
+    this.at += rest;
+    return this.scratch.toString('latin1', 0, shared + rest);
+  }
+
+  text(length: number): string {
+    const start = this.at;
+    this.at += length;
+    return this.bytes.toString('latin1', start, this.at);
+  }
+}
+
+function sharedLength(a: string, b: string): number {
+  const longest = Math.min(a.length, b.length);
+  let shared = 0;
+  while (shared < longest && a.charCodeAt(shared) === b.charCodeAt(shared)) shared++;
+  return shared;
+}
+
+function seedOf(number: number, block: number): number {
+  return (Math.imul(number, 0x9e3779b1) ^ Math.imul(block, 0x85ebca6b)) >>> 0;
+}
+
+function isIntact(bytes: Buffer, seed: number): boolean {
+  const end = bytes.length - 4;
+  return end >= 0 && bytes.readUInt32LE(end) === crc32(bytes.subarray(0, end), seed);
+}
