@@ -1,0 +1,262 @@
+/**
+ * The group coordinator as handlers call it: checks what Kafka checks before it looks at a group, finds the state machine that the
+ * group lives on, and turns what keeps that from answering into each API's own kind of error. Every broker coordinates every group
+ * here; which partition of __consumer_offsets a group lies in follows Kafka's rule.
+ */
+import { randomUUID } from 'node:crypto';
+import { type ErrorCode, errorCodes } from '../../../protocol/error-codes.ts';
+import type { JoinGroupRequest, JoinGroupResponseInput } from '../../../protocol/generated/11-join-group.ts';
+import type { HeartbeatRequest } from '../../../protocol/generated/12-heartbeat.ts';
+import type { SyncGroupRequest, SyncGroupResponseInput } from '../../../protocol/generated/14-sync-group.ts';
+import type { DescribeGroupsResponseDescribedGroupInput } from '../../../protocol/generated/15-describe-groups.ts';
+import type { ListGroupsResponseListedGroupInput } from '../../../protocol/generated/16-list-groups.ts';
+import type { MaybePromise, StorageEngine } from '../../storage/engine.ts';
+import type { Clock, Timer } from '../../util/clock.ts';
+import type { Log } from '../../util/log.ts';
+import { type CoordinatorLimits, defaultCoordinatorLimits } from '../coordinator/coordinator-limits.ts';
+import { CoordinatorRuntime, type WhenMissing } from '../coordinator/coordinator-runtime.ts';
+import type { Topic, TopicDirectory } from '../topics/topic.ts';
+import {
+  joinError,
+  type LeavingMember,
+  type LeftMember,
+  type MemberContext,
+  syncError,
+} from './classic-group-protocol.ts';
+import { type GroupRecord, groupRecordFormat } from './group-records.ts';
+import type { GroupSettings } from './group-settings.ts';
+import { deadGroup, type GroupFilter, GroupStateMachine } from './group-state-machine.ts';
+import type {
+  FetchedTopic,
+  OffsetCommit,
+  OffsetCommitAnswer,
+  OffsetDeleteAnswer,
+  WantedTopic,
+} from './offset-commits.ts';
+
+export interface GroupCoordinatorOptions {
+  readonly engine: StorageEngine;
+  readonly directory: TopicDirectory;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly settings: GroupSettings;
+  readonly limits?: Partial<CoordinatorLimits>;
+  readonly newUuid?: () => string;
+  readonly endOfTurn?: (action: () => void) => void;
+}
+
+export interface OffsetFetchAnswer {
+  readonly errorCode: ErrorCode;
+  readonly topics: readonly FetchedTopic[];
+}
+
+export interface ListGroupsAnswer {
+  readonly errorCode: ErrorCode;
+  readonly groups: readonly ListGroupsResponseListedGroupInput[];
+}
+
+export interface LeaveGroupAnswer {
+  readonly errorCode: ErrorCode;
+  readonly members: readonly LeftMember[];
+}
+
+export class GroupCoordinator {
+  readonly #settings: GroupSettings;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #runtime: CoordinatorRuntime<GroupRecord, GroupStateMachine>;
+  readonly #stopListening: () => void;
+  #expiry: Timer | undefined;
+  #closed = false;
+
+  constructor(options: GroupCoordinatorOptions) {
+    const { engine, directory, clock, settings } = options;
+    this.#settings = settings;
+    this.#clock = clock;
+    this.#log = options.log.component('groups');
+    const newUuid = options.newUuid ?? randomUUID;
+    this.#runtime = new CoordinatorRuntime({
+      topicName: '__consumer_offsets',
+      directory,
+      engine,
+      clock,
+      log: this.#log,
+      limits: { ...defaultCoordinatorLimits, ...options.limits },
+      format: groupRecordFormat,
+      createMachine: (timers) =>
+        new GroupStateMachine({
+          settings,
+          timers,
+          newUuid,
+          topicIdOf: (name) => directory.get(name)?.id,
+        }),
+      ...(options.endOfTurn === undefined ? {} : { endOfTurn: options.endOfTurn }),
+    });
+    this.#stopListening = directory.onDeleted((topic) => {
+      if (!topic.isInternal) void this.#onTopicDeleted(topic);
+    });
+    this.#expireLater();
+  }
+
+  /** Makes __consumer_offsets where it does not exist. Rejects where it cannot be made. */
+  ensureTopic(): Promise<Topic> {
+    return this.#runtime.ensureTopic();
+  }
+
+  /** Partitions of __consumer_offsets that are in memory. */
+  get loadedPartitions(): readonly number[] {
+    return this.#runtime.loadedPartitions;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#expiry?.cancel();
+    this.#stopListening();
+    await this.#runtime.close();
+  }
+
+  // ----- members
+
+  /** Waits until the group has all its members, or the rebalance timeout is over. */
+  join(request: JoinGroupRequest, context: MemberContext): MaybePromise<JoinGroupResponseInput> {
+    const fail = (code: ErrorCode): JoinGroupResponseInput => joinError(request.memberId, code);
+    if (request.groupId === '') return fail(errorCodes.INVALID_GROUP_ID);
+    const { minSessionTimeoutMs, maxSessionTimeoutMs } = this.#settings;
+    if (request.sessionTimeoutMs < minSessionTimeoutMs || request.sessionTimeoutMs > maxSessionTimeoutMs) {
+      return fail(errorCodes.INVALID_SESSION_TIMEOUT);
+    }
+    const whenMissing: WhenMissing = request.memberId === '' ? 'create' : 'look';
+    return this.#runtime.execute(request.groupId, whenMissing, fail, (machine, effects, ticket) =>
+      machine.classic.join(request, context, ticket, effects),
+    );
+  }
+
+  /** A follower waits until the leader has sent the assignment. */
+  sync(request: SyncGroupRequest): MaybePromise<SyncGroupResponseInput> {
+    if (request.groupId === '') return syncError(errorCodes.INVALID_GROUP_ID);
+    return this.#runtime.execute(request.groupId, 'look', syncError, (machine, effects, ticket) =>
+      machine.classic.sync(request, ticket, effects),
+    );
+  }
+
+  heartbeat(request: HeartbeatRequest): MaybePromise<ErrorCode> {
+    if (request.groupId === '') return errorCodes.INVALID_GROUP_ID;
+    return this.#runtime.execute<ErrorCode>(
+      request.groupId,
+      'look',
+      // The group is being read and cannot know better: the member shall go on.
+      (code) => (code === errorCodes.COORDINATOR_LOAD_IN_PROGRESS ? errorCodes.NONE : code),
+      (machine, effects, ticket) => effects.reply(ticket, machine.classic.heartbeat(request)),
+    );
+  }
+
+  leave(groupId: string, members: readonly LeavingMember[]): MaybePromise<LeaveGroupAnswer> {
+    const fail = (errorCode: ErrorCode): LeaveGroupAnswer => ({ errorCode, members: [] });
+    if (groupId === '') return fail(errorCodes.INVALID_GROUP_ID);
+    return this.#runtime.execute<LeaveGroupAnswer>(groupId, 'look', fail, (machine, effects, ticket) =>
+      effects.reply(ticket, {
+        errorCode: errorCodes.NONE,
+        members:
+          machine.classic.leave(groupId, members, effects) ??
+          members.map((member) => ({ ...member, errorCode: errorCodes.UNKNOWN_MEMBER_ID })),
+      }),
+    );
+  }
+
+  // ----- offsets
+
+  commitOffsets(commit: OffsetCommit): MaybePromise<OffsetCommitAnswer> {
+    const fail = (errorCode: ErrorCode): OffsetCommitAnswer => ({ errorCode });
+    const whenMissing: WhenMissing = commit.generationId < 0 ? 'create' : 'look';
+    return this.#runtime.execute(commit.groupId, whenMissing, fail, (machine, effects, ticket) =>
+      effects.reply(ticket, machine.offsetCommits.commit(commit, effects)),
+    );
+  }
+
+  /** `wanted` null: everything. Reads its own writes: an offset that is shown is durable. */
+  fetchOffsets(groupId: string, wanted: readonly WantedTopic[] | null): MaybePromise<OffsetFetchAnswer> {
+    const fail = (errorCode: ErrorCode): OffsetFetchAnswer => ({ errorCode, topics: [] });
+    return this.#runtime.execute<OffsetFetchAnswer>(groupId, 'look', fail, (machine, effects, ticket) =>
+      effects.reply(ticket, {
+        errorCode: errorCodes.NONE,
+        topics:
+          wanted === null
+            ? machine.offsetCommits.fetchAll(groupId)
+            : machine.offsetCommits.fetch(groupId, wanted),
+      }),
+    );
+  }
+
+  deleteOffsets(
+    groupId: string,
+    topics: readonly { readonly name: string; readonly partitionIndexes: readonly number[] }[],
+  ): MaybePromise<OffsetDeleteAnswer> {
+    const fail = (errorCode: ErrorCode): OffsetDeleteAnswer => ({ errorCode });
+    if (groupId === '') return fail(errorCodes.INVALID_GROUP_ID);
+    return this.#runtime.execute(groupId, 'look', fail, (machine, effects, ticket) =>
+      effects.reply(ticket, machine.offsetCommits.delete(groupId, topics, effects)),
+    );
+  }
+
+  // ----- administration
+
+  async list(filter: GroupFilter): Promise<ListGroupsAnswer> {
+    const answers = await this.#runtime.executeOnAll<ListGroupsAnswer>(
+      (errorCode) => ({ errorCode, groups: [] }),
+      (machine, effects, ticket) =>
+        effects.reply(ticket, { errorCode: errorCodes.NONE, groups: machine.list(filter) }),
+    );
+    const failed = answers.find((answer) => answer.errorCode !== errorCodes.NONE);
+    return failed ?? { errorCode: errorCodes.NONE, groups: answers.flatMap((answer) => answer.groups) };
+  }
+
+  describe(groupId: string): MaybePromise<DescribeGroupsResponseDescribedGroupInput> {
+    const fail = (errorCode: ErrorCode): DescribeGroupsResponseDescribedGroupInput => ({
+      ...deadGroup(groupId),
+      errorCode,
+      groupState: '',
+    });
+    return this.#runtime.execute(groupId, 'look', fail, (machine, effects, ticket) =>
+      effects.reply(ticket, machine.describe(groupId)),
+    );
+  }
+
+  deleteGroup(groupId: string): MaybePromise<ErrorCode> {
+    return this.#runtime.execute<ErrorCode>(
+      groupId,
+      'look',
+      (code) => code,
+      (machine, effects, ticket) =>
+        effects.reply(ticket, machine.offsetCommits.deleteGroup(groupId, effects)),
+    );
+  }
+
+  // ----- what nobody asks for
+
+  async #onTopicDeleted(topic: Topic): Promise<void> {
+    const counts = await this.#runtime.executeOnAll<number>(
+      () => 0,
+      (machine, effects, ticket) =>
+        effects.reply(ticket, machine.offsetCommits.onTopicDeleted(topic.name, topic.id, effects)),
+    );
+    const offsets = counts.reduce((sum, count) => sum + count, 0);
+    if (offsets > 0)
+      this.#log.info({ topic: topic.name, offsets }, 'Dropped the offsets committed for a deleted topic');
+  }
+
+  #expireLater(): void {
+    if (this.#closed) return;
+    this.#expiry = this.#clock.after(this.#settings.offsetsRetentionCheckIntervalMs, () => {
+      void this.#expire().finally(() => this.#expireLater());
+    });
+  }
+
+  async #expire(): Promise<void> {
+    const counts = await this.#runtime.executeOnAll<number>(
+      () => 0,
+      (machine, effects, ticket) => effects.reply(ticket, machine.offsetCommits.expire(effects)),
+    );
+    const offsets = counts.reduce((sum, count) => sum + count, 0);
+    if (offsets > 0) this.#log.info({ offsets }, 'Dropped committed offsets whose retention is over');
+  }
+}
