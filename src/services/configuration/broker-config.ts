@@ -156,22 +156,27 @@ export class BrokerConfig implements BrokerSettings {
     return this.given.has(name) || this.dynamicBroker.has(name) || this.dynamicDefault.has(name);
   }
 
-  /** The values that could stand for `name`, the one in force first. Texts as they were given. */
-  synonyms(name: string): readonly ConfigSynonym[] {
-    const family = brokerSynonyms(name);
+  /**
+   * The values that could stand for `name`, the one in force first, texts as they were given. Of a family only the weaker
+   * members are there, and only where `name` itself was given a value (as in Kafka) or, with `orMember`, where one of them was.
+   */
+  synonyms(name: string, orMember = false): readonly ConfigSynonym[] {
+    const whole = brokerSynonyms(name);
+    const family = whole.slice(whole.indexOf(name));
     const found: ConfigSynonym[] = [];
     const layers = [
       [this.dynamicBroker, configSources.DYNAMIC_BROKER_CONFIG],
       [this.dynamicDefault, configSources.DYNAMIC_DEFAULT_BROKER_CONFIG],
       [this.given, configSources.STATIC_BROKER_CONFIG],
     ] as const;
+    const counted = orMember || this.isSet(name) ? family : [name];
     for (const [layer, source] of layers) {
-      for (const each of family) {
+      for (const each of counted) {
         const text = layer.get(each);
         if (text !== undefined) found.push({ name: each, text, source });
       }
     }
-    for (const each of family) {
+    for (const each of found.length > 0 ? counted : [name]) {
       const definition = definitionByName.get(each);
       const text = definition === undefined ? null : parseDefault(definition).text;
       if (text !== null) found.push({ name: each, text, source: configSources.DEFAULT_CONFIG });

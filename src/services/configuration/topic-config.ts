@@ -444,7 +444,7 @@ export function describeTopicConfig(
       synonyms.push({ name: definition.name, text, source: configSources.TOPIC_CONFIG });
     }
     const fallback = brokerFallbacks[definition.name as TopicKey];
-    if (fallback !== undefined) synonyms.push(...broker.synonyms(fallback));
+    if (fallback !== undefined) synonyms.push(...broker.synonyms(fallback, true));
     return { definition, text, source: synonyms[0]?.source ?? configSources.DEFAULT_CONFIG, synonyms };
   });
 }

@@ -88,5 +88,7 @@ export const ownKeys = [
     'Bytes of answers that wait for one client to read them; no request of its is started above that.',
     { valid: atLeast(65536) },
   ),
-  define('rmq.shutdown.timeout.ms', 'INT', 10000, 'How long a stop waits for requests under way.', { valid: atLeast(0) }),
+  define('rmq.shutdown.timeout.ms', 'INT', 10000, 'How long a stop waits for requests under way.', {
+    valid: atLeast(0),
+  }),
 ] as const;
