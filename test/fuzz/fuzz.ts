@@ -250,7 +250,7 @@ function tryRecordSet(set: Buffer): boolean {
 
 function tryMessage(input: MessageInput, index: number, collect: () => void): boolean {
   const { codec, version, bytes } = input;
-  const reader = new ByteReader(bytes);
+  const reader = index % 2 === 0 ? new ByteReader(bytes) : amidOthers(bytes);
   if (codec === undefined) {
     try {
       decodeRequestHeader(reader, (apiKey) => apiKey % 2 === 0);
@@ -286,7 +286,14 @@ function checkError(
   }
 }
 
+/** A reader of the same bytes in the middle of a buffer: what is read beyond the end is there, and must not be touched. */
+function amidOthers(bytes: Buffer): ByteReader {
+  const around = Buffer.alloc(16, 1);
+  return new ByteReader(Buffer.concat([around, bytes, around]), around.length, around.length + bytes.length);
+}
+
 function checkElements(reader: ByteReader, bytes: Buffer): void {
+  if (reader.remaining < 0) throw new Finding(`${-reader.remaining} bytes were read beyond the end`);
   if (reader.elementsRead > bytes.length) {
     throw new Finding(`${reader.elementsRead} elements out of ${bytes.length} bytes`);
   }
