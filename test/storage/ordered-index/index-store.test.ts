@@ -437,7 +437,7 @@ describe('the ordered index', () => {
           );
         }
       }),
-      { numRuns: 150 },
+      { numRuns: 400 },
     );
   });
 

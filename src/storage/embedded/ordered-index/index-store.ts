@@ -346,7 +346,8 @@ export class IndexStore {
       table.visit({ from, to, reverse }, (key, value) => {
         keys.push(key);
         values.push(value);
-        if (value !== null) live++;
+        // A row that a newer table hides is none of the answer's.
+        if (value !== null && (table === this.memtable || this.memtable.get(key) !== null)) live++;
         return live < limit;
       });
       memory.push({ keys, values });
