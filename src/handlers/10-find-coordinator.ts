@@ -1,0 +1,97 @@
+/**
+ * FindCoordinator, versions 0 to 6. 1: key type, throttle time, error message; 3: flexible; 4: many keys in one request (KIP-699);
+ * 5: the error TRANSACTION_ABORTABLE; 6: share coordinators.
+ *
+ * One broker coordinates everything, at the address of the listener that was asked. The topic that groups are kept in is made
+ * when somebody first looks for a group's coordinator. There are no transactions yet: their coordinator is refused with the error
+ * that clients take for final (see 22-init-producer-id.ts); nor share groups: INVALID_REQUEST, as Kafka answers without them.
+ */
+import { type ErrorCode, errorCodes } from '../../protocol/error-codes.ts';
+import {
+  type FindCoordinatorRequest,
+  type FindCoordinatorResponseCoordinatorInput,
+  type FindCoordinatorResponseInput,
+  findCoordinatorRequest,
+  findCoordinatorResponse,
+} from '../../protocol/generated/10-find-coordinator.ts';
+import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
+import type { Log } from '../util/log.ts';
+import { defineHandler, type ListenerInfo } from './handler.ts';
+
+export interface FindCoordinatorServices {
+  readonly groups: Pick<GroupCoordinator, 'ensureTopic'>;
+  readonly nodeId: number;
+  readonly log: Log;
+}
+
+const groupKeyType = 0;
+const transactionKeyType = 1;
+const firstVersionWithManyKeys = 4;
+
+interface Finding {
+  readonly errorCode: ErrorCode;
+  readonly errorMessage: string | null;
+}
+
+const found: Finding = { errorCode: errorCodes.NONE, errorMessage: null };
+
+export function findCoordinatorHandler({ groups, nodeId, log }: FindCoordinatorServices) {
+  return defineHandler<FindCoordinatorRequest, FindCoordinatorResponseInput>({
+    apiKey: 10,
+    minVersion: 0,
+    maxVersion: 6,
+    request: findCoordinatorRequest,
+    response: findCoordinatorResponse,
+    async handle(request, { apiVersion, connection }) {
+      return answer(request, await find(request.keyType), apiVersion, connection.listener);
+    },
+    fail: (request, errorCode, { apiVersion, connection }) =>
+      answer(
+        request,
+        { errorCode: errorCode as ErrorCode, errorMessage: null },
+        apiVersion,
+        connection.listener,
+      ),
+  });
+
+  async function find(keyType: number): Promise<Finding> {
+    if (keyType === transactionKeyType) {
+      return {
+        errorCode: errorCodes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        errorMessage: 'This broker does not serve transactions yet.',
+      };
+    }
+    if (keyType !== groupKeyType) {
+      return {
+        errorCode: errorCodes.INVALID_REQUEST,
+        errorMessage: `There is no coordinator of type ${keyType}.`,
+      };
+    }
+    try {
+      await groups.ensureTopic();
+      return found;
+    } catch (error) {
+      log.error({ err: error }, '__consumer_offsets could not be made');
+      return { errorCode: errorCodes.COORDINATOR_NOT_AVAILABLE, errorMessage: null };
+    }
+  }
+
+  function answer(
+    request: FindCoordinatorRequest,
+    finding: Finding,
+    version: number,
+    listener: ListenerInfo,
+  ): FindCoordinatorResponseInput {
+    const node =
+      finding.errorCode === errorCodes.NONE
+        ? { nodeId, host: listener.advertisedHost, port: listener.advertisedPort }
+        : { nodeId: -1, host: '', port: -1 };
+    if (version < firstVersionWithManyKeys) return { ...finding, ...node };
+    const coordinators: FindCoordinatorResponseCoordinatorInput[] = request.coordinatorKeys.map((key) => ({
+      key,
+      ...finding,
+      ...node,
+    }));
+    return { coordinators };
+  }
+}
