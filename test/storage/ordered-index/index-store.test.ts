@@ -169,7 +169,7 @@ describe('the ordered index', () => {
       const store = await open(disk);
       apply(store, put('a', '1'), put('b', '1'));
       await seal(store);
-      apply(store, put('a', '2'));
+      apply(store, put('a', '2'), put('e', '2'));
       disk.fault = (call) =>
         call.name === name ? { kind: 'error', code: 'ENOSPC', doneBytes: 10 } : undefined;
       const sealing = store.seal();
@@ -179,13 +179,13 @@ describe('the ordered index', () => {
       const unsettled = store.apply([put('b', null)]);
       await expect(sealing).rejects.toThrow();
       disk.fault = undefined;
-      expect(await rows(store)).toEqual(['a=3', 'c=3', 'd=4']);
+      expect(await rows(store)).toEqual(['a=3', 'c=3', 'd=4', 'e=2']);
       store.takeBack(unsettled);
       expect(sequence).toBeLessThan(unsettled);
-      expect(await rows(store)).toEqual(['a=3', 'b=1', 'c=3', 'd=4']);
+      expect(await rows(store)).toEqual(['a=3', 'b=1', 'c=3', 'd=4', 'e=2']);
       const manifest = await seal(store);
       const reopened = await open(disk.crash('none', 1), manifest);
-      expect(await rows(reopened)).toEqual(['a=3', 'b=1', 'c=3', 'd=4']);
+      expect(await rows(reopened)).toEqual(['a=3', 'b=1', 'c=3', 'd=4', 'e=2']);
     }
   });
 
