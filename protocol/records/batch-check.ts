@@ -60,6 +60,8 @@ export interface ProduceRules {
   readonly compacted: boolean;
   /** compression.type; `producer` keeps the batch's own codec, `none` is Kafka's `uncompressed`. */
   readonly compression: CodecName | 'producer';
+  /** In that codec's own scale; default: the codec's default. */
+  readonly compressionLevel?: number | undefined;
   readonly nowMs: number;
   /** What a batch that must be opened may decompress to. Default: 128 MiB. */
   readonly decompressedLimitBytes?: number | undefined;

@@ -118,6 +118,7 @@ function buildConverted(entries: readonly MessageEntry[], rules: ProduceRules): 
   if (rules.timestampType === 'LogAppendTime') maxTimestamp = rules.nowMs;
   const batch = buildRecordBatch(inputs, {
     codec: rules.compression === 'producer' ? entries[0]!.codec : rules.compression,
+    level: rules.compression === 'producer' ? undefined : rules.compressionLevel,
     timestampType: rules.timestampType,
     maxTimestamp,
   });

@@ -61,6 +61,7 @@ function rewritten(
   try {
     const rebuilt = rewriteBatch(batch, 0, {
       codec,
+      level: rules.compressionLevel,
       timestampType: rules.timestampType,
       maxTimestamp,
       limitBytes: rules.decompressedLimitBytes,
