@@ -2,11 +2,33 @@
  * The one list of the APIs served: the router and the ApiVersions answer both derive from it, so what is advertised is what is
  * served. A new API is a file named by its key and one line here. What is left out, and why, stands in skipped.md.
  */
+import { offsetCommitHandler } from './08-offset-commit.ts';
+import { offsetFetchHandler } from './09-offset-fetch.ts';
+import { findCoordinatorHandler } from './10-find-coordinator.ts';
+import { joinGroupHandler } from './11-join-group.ts';
+import { heartbeatHandler } from './12-heartbeat.ts';
+import { leaveGroupHandler } from './13-leave-group.ts';
+import { syncGroupHandler } from './14-sync-group.ts';
+import { describeGroupsHandler } from './15-describe-groups.ts';
+import { listGroupsHandler } from './16-list-groups.ts';
+import { deleteGroupsHandler } from './42-delete-groups.ts';
+import { offsetDeleteHandler } from './47-offset-delete.ts';
 import type { AnyHandler } from './handler.ts';
 import type { Services } from './services.ts';
 
 /** Every API served, by key. */
 export function buildHandlers(services: Services): readonly AnyHandler[] {
-  void services;
-  return [];
+  return [
+    offsetCommitHandler(services),
+    offsetFetchHandler(services),
+    findCoordinatorHandler(services),
+    joinGroupHandler(services),
+    heartbeatHandler(services),
+    leaveGroupHandler(services),
+    syncGroupHandler(services),
+    describeGroupsHandler(services),
+    listGroupsHandler(services),
+    deleteGroupsHandler(services),
+    offsetDeleteHandler(services),
+  ];
 }

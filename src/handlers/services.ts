@@ -4,6 +4,7 @@
  */
 import type { BrokerConfig } from '../services/configuration/broker-config.ts';
 import type { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
+import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import type { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
 import type { StorageEngine } from '../storage/engine.ts';
 import type { Clock } from '../util/clock.ts';
@@ -16,4 +17,7 @@ export interface Services {
   readonly config: BrokerConfig;
   readonly dynamicConfig: DynamicBrokerConfig;
   readonly topics: TopicCatalogue;
+  readonly groups: GroupCoordinator;
+  /** node.id */
+  readonly nodeId: number;
 }
