@@ -1,0 +1,302 @@
+/**
+ * Appends what producers send: a request is checked whole, then each partition's batch goes to the engine as a group of its
+ * own, so that one partition's error does not stop the others. Knows nothing of the wire and of sockets.
+ */
+import { errorCodes } from '../../../protocol/error-codes.ts';
+import type {
+  AppendEntry,
+  AppendGroup,
+  AppendResult,
+  QueueId,
+  RefusalReason,
+  StorageEngine,
+} from '../../storage/engine.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { Topic, TopicDirectory } from '../topics/topic.ts';
+import { failedAppend, type PartitionAppendResult, succeededAppend } from './append-result.ts';
+import type { AppendStep, AppendTarget, PlannedAppend, TransactionGate } from './append-steps.ts';
+import { type AdmittedBatch, admitRecords, Refusal } from './batch-admission.ts';
+
+export interface AppendSettings {
+  /**
+   * rmq.flush.policy. acks: acks=all is answered when durable, acks=1 when written. always: everything when durable.
+   * interval: everything when written, as Kafka on one broker.
+   */
+  readonly flushPolicy: 'acks' | 'always' | 'interval';
+}
+
+/** Until transactions exist: the error that every client takes for final, whichever call it makes first. */
+export const noTransactions: TransactionGate = {
+  admitRequest: () => errorCodes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+};
+
+export interface AppendServiceOptions {
+  readonly engine: StorageEngine;
+  readonly topics: Pick<TopicDirectory, 'onDeleted'>;
+  readonly clock: Clock;
+  /** Read at every request: it may change while the broker runs. */
+  readonly settings: AppendSettings;
+  readonly steps?: readonly AppendStep[];
+  readonly transactions?: TransactionGate;
+}
+
+export interface AppendRequestFacts {
+  readonly version: number;
+  readonly acks: number;
+  readonly transactionalId: string | null;
+}
+
+const acksAll = -1;
+
+export class AppendService {
+  readonly engine: StorageEngine;
+  readonly clock: Clock;
+  readonly settings: AppendSettings;
+  readonly steps: readonly AppendStep[];
+  readonly transactions: TransactionGate;
+  /** Records since the last flush, of queues whose topic counts them (flush.messages above 1). */
+  private readonly unflushedRecords = new Map<QueueId, number>();
+
+  constructor(options: AppendServiceOptions) {
+    this.engine = options.engine;
+    this.clock = options.clock;
+    this.settings = options.settings;
+    this.steps = options.steps ?? [];
+    this.transactions = options.transactions ?? noTransactions;
+    options.topics.onDeleted((topic) => {
+      for (const partition of topic.partitions) this.unflushedRecords.delete(partition.queue);
+    });
+  }
+
+  /** Begins a request: `add` its partitions, then `run`. All of it happens in one turn of the event loop. */
+  begin(facts: AppendRequestFacts): AppendRequest {
+    return new AppendRequest(this, facts);
+  }
+
+  /** Whether the answer waits for the disk. Counts the records towards flush.messages. */
+  durabilityOf(topic: Topic, queue: QueueId, acks: number, recordCount: number): AppendGroup['durability'] {
+    const policy = this.settings.flushPolicy;
+    const flushMessages = topic.settings.flushMessages;
+    if (policy === 'always' || (policy === 'acks' && acks === acksAll) || flushMessages <= 1) return 'sync';
+    if (flushMessages === Number.POSITIVE_INFINITY) return 'async';
+    const unflushed = (this.unflushedRecords.get(queue) ?? 0) + recordCount;
+    this.unflushedRecords.set(queue, unflushed >= flushMessages ? 0 : unflushed);
+    return unflushed >= flushMessages ? 'sync' : 'async';
+  }
+}
+
+/** A batch that passed every check and waits for the rest of its request to be checked. */
+interface PlannedPartition {
+  /** Place in the request's results. */
+  readonly at: number;
+  readonly index: number;
+  readonly batch: AdmittedBatch;
+  readonly plan: PlannedAppend;
+}
+
+export class AppendRequest {
+  private readonly service: AppendService;
+  private readonly facts: AppendRequestFacts;
+  private readonly nowMs: number;
+  private readonly results: (PartitionAppendResult | undefined)[] = [];
+  private readonly planned: PlannedPartition[] = [];
+  private isTransactional = false;
+
+  constructor(service: AppendService, facts: AppendRequestFacts) {
+    this.service = service;
+    this.facts = facts;
+    this.nowMs = service.clock.nowMs();
+  }
+
+  /** A partition whose answer is known without a look at its records. */
+  fail(index: number, errorCode: number): void {
+    this.results.push(failedAppend(index, errorCode));
+  }
+
+  /** Checks a partition's records. Nothing is appended yet. */
+  add(topic: Topic, index: number, records: Buffer | null): void {
+    const partition = topic.partitions[index];
+    if (partition === undefined) {
+      this.fail(index, errorCodes.UNKNOWN_TOPIC_OR_PARTITION);
+      return;
+    }
+    const { service, facts } = this;
+    if (topic.isInternal) {
+      this.results.push(
+        failedAppend(
+          index,
+          errorCodes.INVALID_TOPIC_EXCEPTION,
+          `Cannot append to internal topic ${topic.name}`,
+        ),
+      );
+      return;
+    }
+    let batch = admitRecords(records, topic, index, facts.version, this.nowMs);
+    if (batch instanceof Refusal) {
+      this.refuse(index, batch);
+      return;
+    }
+    this.isTransactional ||= batch.isTransactional;
+    const durability = service.durabilityOf(topic, partition.queue, facts.acks, batch.recordCount);
+    let plan: PlannedAppend | undefined;
+    if (service.steps.length > 0) {
+      const { transactionalId, version } = facts;
+      const target: AppendTarget = { topic, partition, transactionalId, version, durability };
+      for (const step of service.steps) {
+        const outcome = step.apply(batch, target);
+        if (outcome === undefined) continue;
+        if (outcome instanceof Refusal) {
+          this.refuse(index, outcome);
+          return;
+        }
+        if ('group' in outcome) {
+          plan = outcome;
+          break;
+        }
+        batch = outcome;
+      }
+    }
+    plan ??= {
+      group: groupOf(entryOf(partition.queue, batch), durability, topic.settings.flushMs),
+      answeringEntry: 0,
+    };
+    this.planned.push({ at: this.results.length, index, batch, plan });
+    this.results.push(undefined);
+  }
+
+  private refuse(index: number, refusal: Refusal): void {
+    this.results.push(failedAppend(index, refusal.errorCode, refusal.message, refusal.recordErrors));
+  }
+
+  /** Appends what passed. The results stand in the order of the calls before. */
+  run(): readonly PartitionAppendResult[] | Promise<readonly PartitionAppendResult[]> {
+    const { planned, results, facts, service } = this;
+    if (facts.acks < acksAll || facts.acks > 1) this.failPlanned(errorCodes.INVALID_REQUIRED_ACKS);
+    else if (this.isTransactional) {
+      const errorCode = service.transactions.admitRequest(facts.transactionalId);
+      if (errorCode !== errorCodes.NONE) {
+        return results.map((_, at) => failedAppend(this.indexAt(at), errorCode));
+      }
+    }
+    if (planned.length === 0) return results as PartitionAppendResult[];
+    if (planned.length === 1) return this.runOne(planned[0]!);
+    return this.runAll();
+  }
+
+  private async runOne(one: PlannedPartition): Promise<readonly PartitionAppendResult[]> {
+    const outcomes = await this.service.engine.append(one.plan.group);
+    this.results[one.at] = resultOf(one, outcomes);
+    if (isEarlyDuplicate(one, outcomes)) await this.service.engine.whenDurable();
+    return this.results as PartitionAppendResult[];
+  }
+
+  private async runAll(): Promise<readonly PartitionAppendResult[]> {
+    const { planned, results, service } = this;
+    const outcomes = await Promise.all(planned.map((one) => service.engine.append(one.plan.group)));
+    let mustWait = false;
+    for (let at = 0; at < planned.length; at++) {
+      const one = planned[at]!;
+      results[one.at] = resultOf(one, outcomes[at]!);
+      mustWait ||= isEarlyDuplicate(one, outcomes[at]!);
+    }
+    if (mustWait) await service.engine.whenDurable();
+    return results as PartitionAppendResult[];
+  }
+
+  private failPlanned(errorCode: number): void {
+    for (const one of this.planned) this.results[one.at] = failedAppend(one.index, errorCode);
+    this.planned.length = 0;
+  }
+
+  private indexAt(at: number): number {
+    return this.results[at]?.index ?? this.planned.find((one) => one.at === at)!.index;
+  }
+}
+
+/** The engine's entry for a batch that goes where its producer sent it. */
+export function entryOf(queue: QueueId, batch: AdmittedBatch): AppendEntry {
+  if (batch.producerId < 0) {
+    return {
+      queue,
+      kind: 'data',
+      count: batch.recordCount,
+      maxTimestampMs: batch.maxTimestampMs,
+      payload: batch.payload,
+    };
+  }
+  return {
+    queue,
+    kind: 'data',
+    count: batch.recordCount,
+    maxTimestampMs: batch.maxTimestampMs,
+    payload: batch.payload,
+    producer: {
+      countsForQueue: queue,
+      producerId: batch.producerId,
+      producerEpoch: batch.producerEpoch,
+      firstSequence: batch.firstSequence,
+      lastSequence: batch.lastSequence,
+      isTransactional: batch.isTransactional,
+    },
+  };
+}
+
+function groupOf(entry: AppendEntry, durability: AppendGroup['durability'], flushMs: number): AppendGroup {
+  return flushMs === Number.POSITIVE_INFINITY
+    ? { durability, entries: [entry] }
+    : { durability, entries: [entry], flushWithinMs: flushMs };
+}
+
+function resultOf(one: PlannedPartition, outcomes: readonly AppendResult[]): PartitionAppendResult {
+  const answering = one.plan.answeringEntry;
+  const result = outcomes[answering < 0 ? 0 : answering]!;
+  switch (result.outcome) {
+    case 'appended':
+      return succeededAppend(
+        one.index,
+        answering < 0 ? -1 : result.baseOffset,
+        one.batch.logAppendTimeMs,
+        result.logStartOffset,
+      );
+    case 'duplicate':
+      // As Kafka: the timestamp of the batch that was appended first, which has the same bytes as this one.
+      return succeededAppend(
+        one.index,
+        answering < 0 ? -1 : result.baseOffset,
+        one.batch.logAppendTimeMs < 0 ? one.batch.maxTimestampMs : result.storeTimeMs,
+        result.logStartOffset,
+      );
+    case 'refused':
+      return failedAppend(one.index, errorOfRefusal[result.reason]);
+    case 'not-appended':
+      return failedAppend(one.index, errorOfGroup(outcomes));
+    case 'unknown':
+      // Says that it may have been appended, and is tried again; a repeat is recognised by its sequence.
+      return failedAppend(one.index, errorCodes.NOT_ENOUGH_REPLICAS_AFTER_APPEND);
+  }
+}
+
+/** The group was not appended because of another of its entries. */
+function errorOfGroup(outcomes: readonly AppendResult[]): number {
+  for (const outcome of outcomes) if (outcome.outcome === 'refused') return errorOfRefusal[outcome.reason];
+  return errorCodes.UNKNOWN_SERVER_ERROR;
+}
+
+/** The batch was appended by an earlier request, perhaps not yet durably, and this one promises that. */
+function isEarlyDuplicate(one: PlannedPartition, outcomes: readonly AppendResult[]): boolean {
+  return (
+    one.plan.group.durability === 'sync' &&
+    outcomes[Math.max(0, one.plan.answeringEntry)]!.outcome === 'duplicate'
+  );
+}
+
+const errorOfRefusal: Readonly<Record<RefusalReason, number>> = {
+  'unknown-queue': errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
+  'out-of-order-sequence': errorCodes.OUT_OF_ORDER_SEQUENCE_NUMBER,
+  'stale-producer-epoch': errorCodes.INVALID_PRODUCER_EPOCH,
+  'condition-failed': errorCodes.UNKNOWN_SERVER_ERROR,
+  'stale-lease': errorCodes.NOT_LEADER_OR_FOLLOWER,
+  'link-source-missing': errorCodes.UNKNOWN_SERVER_ERROR,
+  closing: errorCodes.KAFKA_STORAGE_ERROR,
+  'storage-fault': errorCodes.KAFKA_STORAGE_ERROR,
+};

@@ -1,0 +1,38 @@
+/**
+ * Where features join the path of a produced batch: between Kafka's own checks and the engine. Each step is asked in the order
+ * in which the composition root lists them, for every partition of a request before anything of it is appended. Knows no
+ * feature.
+ */
+import type { AppendGroup } from '../../storage/engine.ts';
+import type { Partition, Topic } from '../topics/topic.ts';
+import type { AdmittedBatch, Refusal } from './batch-admission.ts';
+
+/** What is appended for one partition, and how that is answered. */
+export interface PlannedAppend {
+  readonly group: AppendGroup;
+  /** The group's entry whose offset is the answer's; -1 where the record has no offset to tell (it is hidden). */
+  readonly answeringEntry: number;
+}
+
+export interface AppendTarget {
+  readonly topic: Topic;
+  readonly partition: Partition;
+  readonly transactionalId: string | null;
+  readonly version: number;
+  readonly durability: AppendGroup['durability'];
+}
+
+export interface AppendStep {
+  readonly name: string;
+  /**
+   * Undefined: no concern of this step. A batch: what the next steps see in its place. A plan: what is appended instead, and
+   * no further step is asked. Must not keep the payload, which is a view of the request.
+   */
+  apply(batch: AdmittedBatch, target: AppendTarget): AdmittedBatch | PlannedAppend | Refusal | undefined;
+}
+
+/** Whether a transactional batch may be appended (KIP-98, KIP-890); transactions are not part of this folder. */
+export interface TransactionGate {
+  /** NONE, or the error code of every partition of the request, before any of it is looked at. */
+  admitRequest(transactionalId: string | null): number;
+}

@@ -1,0 +1,189 @@
+/**
+ * What a Fetch request comes to: which partitions it reads (its own, or a session's), how many bytes, and whether it waits for
+ * more. Answers in the generated types of the protocol; knows nothing of sockets.
+ */
+import { errorCodes } from '../../../protocol/error-codes.ts';
+import type {
+  FetchRequest,
+  FetchResponseFetchableTopicResponseInput,
+  FetchResponseInput,
+} from '../../../protocol/generated/01-fetch.ts';
+import { ZERO_UUID } from '../../../protocol/wire/uuid.ts';
+import type { MaybePromise, StorageEngine } from '../../storage/engine.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { Log } from '../../util/log.ts';
+import type { TopicDirectory } from '../topics/topic.ts';
+import {
+  type FetchLimits,
+  FetchOperation,
+  type FetchWork,
+  SessionWork,
+  TargetsWork,
+} from './fetch-operation.ts';
+import { FetchSessionCache, type FetchSessionSettings, noSession, targetsOf } from './fetch-session.ts';
+import type { FetchTarget, PartitionAnswer } from './fetch-target.ts';
+import { PartitionReader } from './partition-reader.ts';
+import { everythingStable, type StableOffsets } from './stable-offsets.ts';
+import { WaitsByConnection } from './waits-by-connection.ts';
+
+export interface FetchSettings extends FetchSessionSettings {
+  /** fetch.max.bytes: what one answer may carry, whatever the client asks for. */
+  readonly maxAnswerBytes: number;
+}
+
+export const defaultFetchSettings: FetchSettings = {
+  maxAnswerBytes: 57_671_680,
+  maxSessions: 1000,
+  minEvictionMs: 120_000,
+  maxSessionPartitions: 400_000,
+};
+
+export interface FetchServiceOptions {
+  readonly engine: StorageEngine;
+  readonly topics: Pick<TopicDirectory, 'get' | 'byId'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Read at every request: it may change while the broker runs. */
+  readonly settings: FetchSettings;
+  readonly stableOffsets?: StableOffsets;
+  /** For session ids; [0, 1). */
+  readonly random?: () => number;
+}
+
+/** Where a fetch ends early: the request's connection. */
+export interface FetchConnection {
+  readonly closed: AbortSignal;
+}
+
+export interface FetchOutcome {
+  readonly response: FetchResponseInput;
+  /** To be called when the answer's bytes have left; undefined where none are lent. */
+  readonly release: (() => void) | undefined;
+}
+
+const readCommitted = 1;
+
+export class FetchService {
+  readonly sessions: FetchSessionCache;
+  private readonly clock: Clock;
+  private readonly settings: FetchSettings;
+  private readonly engine: StorageEngine;
+  private readonly reader: PartitionReader;
+  private readonly waits = new WaitsByConnection();
+
+  constructor(options: FetchServiceOptions) {
+    this.clock = options.clock;
+    this.settings = options.settings;
+    this.engine = options.engine;
+    this.sessions = new FetchSessionCache(options.clock, options.settings, options.random);
+    this.reader = new PartitionReader({
+      engine: options.engine,
+      topics: options.topics,
+      stableOffsets: options.stableOffsets ?? everythingStable,
+      log: options.log,
+    });
+  }
+
+  /**
+   * Fetch 0 to 2 know no "at least one batch" (KIP-74); they get it all the same, where Kafka sends a part of the first batch.
+   *
+   * Answers at once where there is something to say, or what the client waits for comes, or the time is over.
+   */
+  fetch(request: FetchRequest, version: number, connection: FetchConnection): MaybePromise<FetchOutcome> {
+    const choice = this.sessions.choose(request, version);
+    switch (choice.kind) {
+      case 'error':
+        return {
+          response: { errorCode: choice.errorCode, sessionId: noSession, responses: [] },
+          release: undefined,
+        };
+      case 'none': {
+        const work = new TargetsWork(this.engine, targetsOf(request.topics));
+        return this.perform(work, request, version, connection, noSession);
+      }
+      case 'full':
+      case 'incremental': {
+        const { session } = choice;
+        const work = new SessionWork(this.engine, session, choice.kind === 'full');
+        const start = () => this.perform(work, request, version, connection, session.id);
+        if (session.busy === undefined) return start();
+        // The client did not wait for the answer before: that one ends now, and this one follows.
+        session.busy.supersede();
+        return session.busy.over.then(start);
+      }
+    }
+  }
+
+  private perform(
+    work: FetchWork,
+    request: FetchRequest,
+    version: number,
+    connection: FetchConnection,
+    sessionId: number,
+  ): MaybePromise<FetchOutcome> {
+    const maxBytes = Math.min(request.maxBytes, this.settings.maxAnswerBytes);
+    const limits: FetchLimits = {
+      maxBytes,
+      minBytes: Math.min(request.minBytes, maxBytes),
+      maxWaitMs: request.maxWaitMs,
+    };
+    const terms = { version, isReadCommitted: request.isolationLevel === readCommitted };
+    const operation = new FetchOperation(
+      this.clock,
+      this.reader,
+      this.waits,
+      work,
+      terms,
+      limits,
+      connection,
+    );
+    const told = operation.run();
+    return told instanceof Promise
+      ? told.then((targets) => outcomeOf(targets, sessionId, operation.isSuperseded))
+      : outcomeOf(told, sessionId, false);
+  }
+}
+
+function outcomeOf(targets: readonly FetchTarget[], sessionId: number, isSuperseded: boolean): FetchOutcome {
+  let release: (() => void) | undefined;
+  let releases: (() => void)[] | undefined;
+  const responses: FetchResponseFetchableTopicResponseInput[] = [];
+  let topicName = '';
+  let topicId = '';
+  let partitions: PartitionAnswer[] = [];
+  for (const target of targets) {
+    if (target.release !== undefined) {
+      if (release === undefined) release = target.release;
+      else if (releases === undefined) releases = [release, target.release];
+      else releases.push(target.release);
+      target.release = undefined;
+    }
+    if (
+      responses.length === 0 ||
+      target.topicId !== topicId ||
+      (topicId === ZERO_UUID && target.topicName !== topicName)
+    ) {
+      topicName = target.topicName;
+      topicId = target.topicId;
+      partitions = [];
+      responses.push({ topic: topicName, topicId, partitions });
+    }
+    partitions.push(target.answer!);
+    // A session keeps its targets, and must not keep the bytes.
+    target.answer = undefined;
+  }
+  if (releases !== undefined) {
+    const all = releases;
+    release = () => {
+      for (const one of all) one();
+    };
+  }
+  if (isSuperseded) {
+    release?.();
+    return {
+      response: { errorCode: errorCodes.INVALID_FETCH_SESSION_EPOCH, sessionId: noSession, responses: [] },
+      release: undefined,
+    };
+  }
+  return { response: { errorCode: errorCodes.NONE, sessionId, responses }, release };
+}
