@@ -50,7 +50,9 @@ export function offsetCommitHandler({ topics, groups }: OffsetCommitServices) {
     request: offsetCommitRequest,
     response: offsetCommitResponse,
     handle(request, { apiVersion }) {
-      const checked = request.topics.map((asked) => check(asked, apiVersion));
+      // A topic without partitions is not answered, as in Kafka.
+      const asked = request.topics.filter((topic) => topic.partitions.length > 0);
+      const checked = asked.map((topic) => check(topic, apiVersion));
       const committed = checked.flatMap((topic) => (topic.committed === undefined ? [] : [topic.committed]));
       if (committed.length === 0)
         return answer(checked, { errorCode: errorCodes.NONE, topics: [] }, apiVersion);

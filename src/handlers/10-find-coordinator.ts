@@ -6,7 +6,7 @@
  * when somebody first looks for a group's coordinator. There are no transactions yet: their coordinator is refused with the error
  * that clients take for final (see 22-init-producer-id.ts); nor share groups: INVALID_REQUEST, as Kafka answers without them.
  */
-import { type ErrorCode, errorCodes } from '../../protocol/error-codes.ts';
+import { type ErrorCode, errorCodes, errorName } from '../../protocol/error-codes.ts';
 import {
   type FindCoordinatorRequest,
   type FindCoordinatorResponseCoordinatorInput,
@@ -30,10 +30,16 @@ const firstVersionWithManyKeys = 4;
 
 interface Finding {
   readonly errorCode: ErrorCode;
-  readonly errorMessage: string | null;
+  readonly errorMessage: string;
 }
 
-const found: Finding = { errorCode: errorCodes.NONE, errorMessage: null };
+const notAvailable: Finding = {
+  errorCode: errorCodes.COORDINATOR_NOT_AVAILABLE,
+  errorMessage: 'The coordinator is not available.',
+};
+const found: Finding = { errorCode: errorCodes.NONE, errorMessage: '' };
+/** What Kafka's message of no error says where there is one key. */
+const noErrorMessage = 'NONE';
 
 export function findCoordinatorHandler({ groups, nodeId, log }: FindCoordinatorServices) {
   return defineHandler<FindCoordinatorRequest, FindCoordinatorResponseInput>({
@@ -48,7 +54,7 @@ export function findCoordinatorHandler({ groups, nodeId, log }: FindCoordinatorS
     fail: (request, errorCode, { apiVersion, connection }) =>
       answer(
         request,
-        { errorCode: errorCode as ErrorCode, errorMessage: null },
+        { errorCode: errorCode as ErrorCode, errorMessage: errorName(errorCode) },
         apiVersion,
         connection.listener,
       ),
@@ -72,7 +78,7 @@ export function findCoordinatorHandler({ groups, nodeId, log }: FindCoordinatorS
       return found;
     } catch (error) {
       log.error({ err: error }, '__consumer_offsets could not be made');
-      return { errorCode: errorCodes.COORDINATOR_NOT_AVAILABLE, errorMessage: null };
+      return notAvailable;
     }
   }
 
@@ -86,7 +92,9 @@ export function findCoordinatorHandler({ groups, nodeId, log }: FindCoordinatorS
       finding.errorCode === errorCodes.NONE
         ? { nodeId, host: listener.advertisedHost, port: listener.advertisedPort }
         : { nodeId: -1, host: '', port: -1 };
-    if (version < firstVersionWithManyKeys) return { ...finding, ...node };
+    if (version < firstVersionWithManyKeys) {
+      return { ...node, errorCode: finding.errorCode, errorMessage: finding.errorMessage || noErrorMessage };
+    }
     const coordinators: FindCoordinatorResponseCoordinatorInput[] = request.coordinatorKeys.map((key) => ({
       key,
       ...finding,

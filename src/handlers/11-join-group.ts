@@ -42,13 +42,11 @@ export function joinGroupHandler({ groups }: JoinGroupServices) {
         ? answer.then((later) => inVersion(later, context.apiVersion))
         : inVersion(answer, context.apiVersion);
     },
-    fail: (request, errorCode) => ({
-      errorCode,
-      protocolName: '',
-      leader: '',
-      memberId: request.memberId,
-      members: [],
-    }),
+    fail: (request, errorCode, { apiVersion }) =>
+      inVersion(
+        { errorCode, protocolName: null, leader: '', memberId: request.memberId, members: [] },
+        apiVersion,
+      ),
   });
 }
 

@@ -11,7 +11,7 @@ import {
   describeGroupsResponse,
 } from '../../protocol/generated/15-describe-groups.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
-import { allGroupOperations } from './authorized-operations.ts';
+import { authorizedOperations } from './authorized-operations.ts';
 import { defineHandler } from './handler.ts';
 
 export interface DescribeGroupsServices {
@@ -59,5 +59,5 @@ function inVersion(
       errorMessage: `Group ${group.groupId} not found.`,
     };
   }
-  return withOperations ? { ...group, authorizedOperations: allGroupOperations } : group;
+  return withOperations ? { ...group, authorizedOperations: authorizedOperations.group } : group;
 }

@@ -173,7 +173,7 @@ export class ClassicGroupProtocol {
     }
     const error = validateMember(group, memberId, request.groupInstanceId);
     if (error !== errorCodes.NONE) {
-      effects.reply(ticket, { ...joinError(memberId, error), protocolName: null });
+      effects.reply(ticket, joinError(memberId, error));
       return;
     }
     const member = group.members.get(memberId)!;
@@ -266,10 +266,7 @@ export class ClassicGroupProtocol {
     const oldLeaderId = group.leaderId;
     const oldJoin = group.endJoin(oldMember);
     if (oldJoin !== undefined) {
-      effects.reply(oldJoin, {
-        ...joinError(oldMemberId, errorCodes.FENCED_INSTANCE_ID),
-        protocolName: null,
-      });
+      effects.reply(oldJoin, joinError(oldMemberId, errorCodes.FENCED_INSTANCE_ID));
     }
     if (oldMember.awaitingSync !== undefined) {
       effects.reply(oldMember.awaitingSync, syncError(errorCodes.FENCED_INSTANCE_ID));
@@ -643,7 +640,7 @@ export function validateMember(
 }
 
 export function joinError(memberId: string, errorCode: ErrorCode): JoinGroupResponseInput {
-  return { errorCode, protocolName: '', leader: '', memberId, members: [] };
+  return { errorCode, protocolName: null, leader: '', memberId, members: [] };
 }
 
 export function syncError(errorCode: ErrorCode): SyncGroupResponseInput {
