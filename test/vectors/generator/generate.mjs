@@ -32,7 +32,15 @@ function run(version, profiles, output, seed, before, errors) {
   execFileSync(
     'mvn',
     [
-      ...['-q', '-B', '-f', join(here, 'pom.xml'), ...profiles, `-Dkafka.version=${version}`, `-Dvectors.work=${join(work, version)}`],
+      ...[
+        '-q',
+        '-B',
+        '-f',
+        join(here, 'pom.xml'),
+        ...profiles,
+        `-Dkafka.version=${version}`,
+        `-Dvectors.work=${join(work, version)}`,
+      ],
       ...['compile', 'exec:java', '-Dexec.mainClass=GenerateVectors', `-Dexec.args=${args}`],
     ],
     { stdio: 'inherit' },
@@ -43,7 +51,8 @@ mkdirSync(work, { recursive: true });
 writeFileSync(join(work, 'names.txt'), `${messageNames().join('\n')}\n`);
 const current = join(work, 'messages.jsonl');
 const old = join(work, 'messages-before-4.0.jsonl');
-run('4.4.0', ['-Precords'], current, SEED, '-', join(here, '../errors.json'));
+const errors = join(work, 'errors.json');
+run('4.4.0', ['-Precords'], current, SEED, '-', errors);
 run('3.9.1', [], old, SEED, current, '-');
 for (const [source, name] of [
   [current, 'messages.jsonl.gz'],
@@ -51,3 +60,7 @@ for (const [source, name] of [
 ]) {
   writeFileSync(join(here, '..', name), gzipSync(readFileSync(source), { level: 9 }));
 }
+writeFileSync(
+  join(here, '../errors.json'),
+  `${JSON.stringify(JSON.parse(readFileSync(errors, 'utf8')), null, 2)}\n`,
+);
