@@ -1,0 +1,136 @@
+/** The real broker as a child process: bundled from its sources, started on a free port, killed with SIGKILL. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join, relative } from 'node:path';
+import { apiVersionsRequest, apiVersionsResponse } from '../../protocol/generated/18-api-versions.ts';
+import { WireClient } from './wire-client.ts';
+
+/** A text of the sources to be replaced in the bundle: a bug put in to see that a test finds it. */
+export interface SeededBug {
+  readonly name: string;
+  /** From the root of the project. */
+  readonly file: string;
+  readonly find: string;
+  readonly replace: string;
+}
+
+/** Bundles an entry point into `outDirectory` (which must lie in the project, for its packages), with a bug if asked for. */
+export async function bundleWithBug(
+  root: string,
+  entry: string,
+  outDirectory: string,
+  bug?: SeededBug,
+): Promise<string> {
+  const { build } = await import('esbuild');
+  let isSeeded = bug === undefined;
+  await build({
+    absWorkingDir: root,
+    entryPoints: { main: entry },
+    outdir: outDirectory,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20.19',
+    packages: 'external',
+    sourcemap: 'linked',
+    logLevel: 'error',
+    plugins: [
+      {
+        name: 'seeded-bug',
+        setup(builder) {
+          builder.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+            if (bug === undefined || relative(root, path) !== bug.file) return undefined;
+            const source = await readFile(path, 'utf8');
+            if (!source.includes(bug.find))
+              throw new Error(`${bug.file} has no text for the bug ${bug.name}`);
+            isSeeded = true;
+            return { contents: source.replace(bug.find, () => bug.replace), loader: 'ts' };
+          });
+        },
+      },
+    ],
+  });
+  if (!isSeeded) throw new Error(`${bug!.file} is not part of ${entry}`);
+  return join(outDirectory, 'main.mjs');
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+export class BrokerProcess {
+  readonly port: number;
+  /** Resolves with how it ended. */
+  readonly ended: Promise<string>;
+  private readonly child: ChildProcess;
+  private output = '';
+  private hasEnded = false;
+
+  private constructor(child: ChildProcess, port: number) {
+    this.child = child;
+    this.port = port;
+    const keep = (part: Buffer): void => {
+      this.output = (this.output + part.toString()).slice(-4000);
+    };
+    child.stdout!.on('data', keep);
+    child.stderr!.on('data', keep);
+    this.ended = new Promise((resolve) => {
+      child.once('exit', (code, signal) => {
+        this.hasEnded = true;
+        resolve(signal ?? `exit code ${code}`);
+      });
+    });
+  }
+
+  static start(program: string, port: number, dataDirectory: string): BrokerProcess {
+    const args = [
+      '--enable-source-maps',
+      program,
+      ...['--listen', `127.0.0.1:${port}`, '--data', dataDirectory, '--log-level', 'warn'],
+      ...['--set', 'auto.create.topics.enable=false'],
+    ];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    return new BrokerProcess(child, port);
+  }
+
+  get lastOutput(): string {
+    return this.output;
+  }
+
+  /** Resolves with the API versions when it answers, undefined when it ended before or the time is up. */
+  async ready(withinMs: number): Promise<ReadonlyMap<number, number> | undefined> {
+    const untilMs = performance.now() + withinMs;
+    while (!this.hasEnded && performance.now() < untilMs) {
+      try {
+        const client = await WireClient.connect(this.port, 'crash-test');
+        try {
+          const answer = await client.request(apiVersionsRequest, apiVersionsResponse, 0, {});
+          return new Map(answer.apiKeys.map((api) => [api.apiKey, api.maxVersion]));
+        } finally {
+          client.close();
+        }
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    }
+    return undefined;
+  }
+
+  /** kill -9, and waits until it is gone. */
+  async kill(): Promise<string> {
+    this.child.kill('SIGKILL');
+    return this.ended;
+  }
+
+  /** As Ctrl-C. */
+  async stop(): Promise<string> {
+    this.child.kill('SIGTERM');
+    return this.ended;
+  }
+}
