@@ -2,13 +2,24 @@
  * What handlers are built from: every service that one of them calls, and what is common to all. The composition root fills it
  * in; a handler takes only the fields that it needs.
  */
+import type { AppendService } from '../services/append/append-service.ts';
 import type { BrokerConfig } from '../services/configuration/broker-config.ts';
 import type { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
+import type { FetchService } from '../services/fetch/fetch-service.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
+import type { ProducerIds } from '../services/producers/producer-ids.ts';
 import type { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
 import type { StorageEngine } from '../storage/engine.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Log } from '../util/log.ts';
+
+/** Where the data lies, for those who ask how full it is. */
+export interface DataVolume {
+  /** As shown to clients. */
+  readonly path: string;
+  /** Undefined where it cannot be said (data in memory). */
+  space(): Promise<{ readonly totalBytes: number; readonly usableBytes: number } | undefined>;
+}
 
 export interface Services {
   readonly clock: Clock;
@@ -17,6 +28,10 @@ export interface Services {
   readonly config: BrokerConfig;
   readonly dynamicConfig: DynamicBrokerConfig;
   readonly topics: TopicCatalogue;
+  readonly dataVolume: DataVolume;
+  readonly appends: AppendService;
+  readonly fetches: FetchService;
+  readonly producerIds: ProducerIds;
   readonly groups: GroupCoordinator;
   /** node.id */
   readonly nodeId: number;

@@ -22,6 +22,7 @@ import {
 } from './fetch-operation.ts';
 import { FetchSessionCache, type FetchSessionSettings, noSession, targetsOf } from './fetch-session.ts';
 import type { FetchTarget, PartitionAnswer } from './fetch-target.ts';
+import { OffsetLookup } from './offset-lookup.ts';
 import { PartitionReader } from './partition-reader.ts';
 import { everythingStable, type StableOffsets } from './stable-offsets.ts';
 import { WaitsByConnection } from './waits-by-connection.ts';
@@ -65,6 +66,8 @@ const readCommitted = 1;
 
 export class FetchService {
   readonly sessions: FetchSessionCache;
+  /** Shares with fetches what read_committed readers may see. */
+  readonly offsets: OffsetLookup;
   private readonly clock: Clock;
   private readonly settings: FetchSettings;
   private readonly engine: StorageEngine;
@@ -76,10 +79,12 @@ export class FetchService {
     this.settings = options.settings;
     this.engine = options.engine;
     this.sessions = new FetchSessionCache(options.clock, options.settings, options.random);
+    const stableOffsets = options.stableOffsets ?? everythingStable;
+    this.offsets = new OffsetLookup(options.engine, stableOffsets);
     this.reader = new PartitionReader({
       engine: options.engine,
       topics: options.topics,
-      stableOffsets: options.stableOffsets ?? everythingStable,
+      stableOffsets,
       log: options.log,
     });
   }
