@@ -25,7 +25,6 @@ export type RecordErrorCodeName =
   | 'INVALID_RECORD'
   | 'MESSAGE_TOO_LARGE'
   | 'UNSUPPORTED_COMPRESSION_TYPE'
-  | 'UNSUPPORTED_FOR_MESSAGE_FORMAT'
   | 'INVALID_TIMESTAMP';
 
 const codeNameByKind: Readonly<Record<RecordErrorKind, RecordErrorCodeName>> = {
@@ -35,7 +34,7 @@ const codeNameByKind: Readonly<Record<RecordErrorKind, RecordErrorCodeName>> = {
   'too-large': 'MESSAGE_TOO_LARGE',
   'unsupported-codec': 'UNSUPPORTED_COMPRESSION_TYPE',
   'codec-unavailable': 'UNSUPPORTED_COMPRESSION_TYPE',
-  'unsupported-magic': 'UNSUPPORTED_FOR_MESSAGE_FORMAT',
+  'unsupported-magic': 'CORRUPT_MESSAGE',
 };
 
 export class RecordError extends Error {
