@@ -5,6 +5,7 @@
 import { produceHandler } from './00-produce.ts';
 import { fetchHandler } from './01-fetch.ts';
 import { listOffsetsHandler } from './02-list-offsets.ts';
+import { metadataHandler } from './03-metadata.ts';
 import { offsetCommitHandler } from './08-offset-commit.ts';
 import { offsetFetchHandler } from './09-offset-fetch.ts';
 import { findCoordinatorHandler } from './10-find-coordinator.ts';
@@ -14,19 +15,32 @@ import { leaveGroupHandler } from './13-leave-group.ts';
 import { syncGroupHandler } from './14-sync-group.ts';
 import { describeGroupsHandler } from './15-describe-groups.ts';
 import { listGroupsHandler } from './16-list-groups.ts';
+import { apiVersionsHandler } from './18-api-versions.ts';
+import { createTopicsHandler } from './19-create-topics.ts';
+import { deleteTopicsHandler } from './20-delete-topics.ts';
+import { deleteRecordsHandler } from './21-delete-records.ts';
 import { initProducerIdHandler } from './22-init-producer-id.ts';
 import { offsetForLeaderEpochHandler } from './23-offset-for-leader-epoch.ts';
+import { describeConfigsHandler } from './32-describe-configs.ts';
+import { alterConfigsHandler } from './33-alter-configs.ts';
+import { describeLogDirsHandler } from './35-describe-log-dirs.ts';
+import { createPartitionsHandler } from './37-create-partitions.ts';
 import { deleteGroupsHandler } from './42-delete-groups.ts';
+import { incrementalAlterConfigsHandler } from './44-incremental-alter-configs.ts';
 import { offsetDeleteHandler } from './47-offset-delete.ts';
+import { describeClusterHandler } from './60-describe-cluster.ts';
+import { listConfigResourcesHandler } from './74-list-config-resources.ts';
+import { describeTopicPartitionsHandler } from './75-describe-topic-partitions.ts';
 import type { AnyHandler } from './handler.ts';
 import type { Services } from './services.ts';
 
-/** Every API served, by key. */
+/** Every API served, by key; ApiVersions last, which tells of all others. */
 export function buildHandlers(services: Services): readonly AnyHandler[] {
-  return [
+  const handlers = [
     produceHandler(services),
     fetchHandler(services),
     listOffsetsHandler(services),
+    metadataHandler(services),
     offsetCommitHandler(services),
     offsetFetchHandler(services),
     findCoordinatorHandler(services),
@@ -36,9 +50,22 @@ export function buildHandlers(services: Services): readonly AnyHandler[] {
     syncGroupHandler(services),
     describeGroupsHandler(services),
     listGroupsHandler(services),
+    createTopicsHandler(services),
+    deleteTopicsHandler(services),
+    deleteRecordsHandler(services),
     initProducerIdHandler(services),
     offsetForLeaderEpochHandler(services),
+    describeConfigsHandler(services),
+    alterConfigsHandler(services),
+    describeLogDirsHandler(services),
+    createPartitionsHandler(services),
     deleteGroupsHandler(services),
+    incrementalAlterConfigsHandler(services),
     offsetDeleteHandler(services),
+    describeClusterHandler(services),
+    listConfigResourcesHandler(services),
+    describeTopicPartitionsHandler(services),
   ];
+  const { engine, nodeId } = services;
+  return [...handlers, apiVersionsHandler({ handlers, features: [], clusterId: engine.storageId, nodeId })];
 }

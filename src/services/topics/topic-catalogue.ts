@@ -221,14 +221,15 @@ export class TopicCatalogue implements TopicDirectory {
       if (fault !== undefined)
         return { answer: { error: apiError('INVALID_TOPIC_EXCEPTION', fault) }, changes: [] };
       const topic = this.table.get(name);
+      const overrides = next(topic?.overrides ?? noOverrides);
+      if ('code' in overrides) return { answer: { error: overrides }, changes: [] };
+      const wrong = this.overridesFault(overrides);
+      if (wrong !== undefined) return { answer: { error: wrong }, changes: [] };
+      // Only now, as in Kafka: a bad value is told even where there is no topic.
       if (topic === undefined) {
         const error = apiError('UNKNOWN_TOPIC_OR_PARTITION', `The topic '${name}' does not exist.`);
         return { answer: { error }, changes: [] };
       }
-      const overrides = next(topic.overrides);
-      if ('code' in overrides) return { answer: { error: overrides }, changes: [] };
-      const wrong = this.overridesFault(overrides);
-      if (wrong !== undefined) return { answer: { error: wrong }, changes: [] };
       const answer = { topic: this.topicOf(name, { id: topic.id, partitions: topic.partitions, overrides }) };
       if (validateOnly || sameEntries(topic.overrides, overrides)) return { answer, changes: [] };
       return { answer, changes: [storeTopic(answer.topic)] };
@@ -270,9 +271,7 @@ export class TopicCatalogue implements TopicDirectory {
   private draftPartitions(draft: Draft, request: PartitionsChange): TopicOutcome {
     const topic = this.table.get(request.name);
     if (topic === undefined) {
-      return {
-        error: apiError('UNKNOWN_TOPIC_OR_PARTITION', 'This server does not host this topic-partition.'),
-      };
+      return { error: apiError('UNKNOWN_TOPIC_OR_PARTITION') };
     }
     const present = topic.partitions.length;
     if (request.count === present) {
