@@ -6,6 +6,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Socket } from 'node:net';
 import { errorCodes } from '../../protocol/error-codes.ts';
+import { apiByKey } from '../../protocol/generated/apis.ts';
 import { API_VERSIONS_KEY, decodeRequestHeader, encodeResponseFrame } from '../../protocol/headers.ts';
 import type { MessageCodec } from '../../protocol/message-codec.ts';
 import { ByteReader } from '../../protocol/wire/byte-reader.ts';
@@ -494,9 +495,11 @@ export class Connection implements ClientConnection, Flushable {
       this.deliver();
       return true;
     }
-    if (handler === undefined)
-      this.refuse('unknown-api', `API key ${apiKey} is not served`, { apiKey, apiVersion });
-    else {
+    if (handler === undefined) {
+      const name = apiByKey(apiKey)?.name;
+      const shown = name === undefined ? `API key ${apiKey}` : `API ${name} (key ${apiKey})`;
+      this.refuse('unknown-api', `${shown} is not served`, { apiKey, apiVersion });
+    } else {
       const served = `${handler.minVersion} to ${handler.maxVersion}`;
       const message = `${handler.request.name} version ${apiVersion} is not served (${served} are)`;
       this.refuse('unknown-version', message, { apiKey, apiVersion });

@@ -158,7 +158,7 @@ export class FrameReader {
     this.fault =
       length < 0
         ? `a frame announces ${length} bytes`
-        : `a frame announces ${length} bytes, more than socket.request.max.bytes=${this.maxFrameBytes}`;
+        : `a frame announces ${length} bytes, more than socket.request.max.bytes=${this.maxFrameBytes}${otherProtocol(length)}`;
     return 'malformed';
   }
 
@@ -246,6 +246,18 @@ export class FrameReader {
     this.chunkOffset = 0;
     this.chunkEnd = 0;
   }
+}
+
+/** What the first bytes are where they are no length: the usual mistakes. */
+function otherProtocol(length: number): string {
+  if (length >>> 16 === 0x1603) return ' (it looks like TLS, which this listener does not speak)';
+  const text = String.fromCharCode(
+    length >>> 24,
+    (length >>> 16) & 0xff,
+    (length >>> 8) & 0xff,
+    length & 0xff,
+  );
+  return /^(GET |POST|PUT |HEAD|OPTI|PRI )$/.test(text) ? ' (it looks like HTTP)' : '';
 }
 
 const empty = Buffer.alloc(0);

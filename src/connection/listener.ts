@@ -8,7 +8,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 export interface ListenAddress {
   readonly name: string;
   readonly securityProtocol: string;
-  /** Empty or 0.0.0.0 for every interface; localhost for both loopback addresses. */
+  /** Empty for every interface; localhost for both loopback addresses. */
   readonly host: string;
   /** 0 for a free one. */
   readonly port: number;
@@ -43,7 +43,7 @@ export class Listener {
     failed: (error: Error) => void,
   ): Promise<void> {
     const { host, port } = this.address;
-    const hosts = host === 'localhost' ? ['127.0.0.1', '::1'] : [host === '' ? '0.0.0.0' : host];
+    const hosts = host === 'localhost' ? ['127.0.0.1', '::1'] : [host];
     this.boundPort = port;
     for (const each of hosts) {
       const server = createServer({ noDelay: true, keepAlive: true, pauseOnConnect: true });
@@ -73,7 +73,8 @@ export class Listener {
 function listen(server: Server, host: string, port: number, backlog: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host, port, backlog }, () => {
+    // Without a host Node listens on every interface of both address families.
+    server.listen(host === '' ? { port, backlog } : { host, port, backlog }, () => {
       server.removeListener('error', reject);
       resolve();
     });

@@ -1,0 +1,38 @@
+/** What the HTTP side may ask of the broker. Knows nothing of HTTP. */
+
+export type BrokerState = 'starting' | 'ready' | 'draining' | 'stopped' | 'failed';
+
+export interface ListenerStatus {
+  readonly name: string;
+  readonly securityProtocol: string;
+  readonly advertised: string;
+}
+
+export interface BrokerStatus {
+  readonly version: string;
+  readonly state: BrokerState;
+  readonly nodeId: number;
+  readonly clusterId: string;
+  readonly startedAt: string;
+  readonly upTimeMs: number;
+  readonly listeners: readonly ListenerStatus[];
+  readonly connections: number;
+  readonly requestsInFlight: number;
+  readonly topics: number;
+  readonly partitions: number;
+  readonly storage: {
+    readonly kind: 'memory' | 'embedded';
+    readonly directory: string | null;
+    readonly totalBytes: number;
+    readonly unflushedBytes: number;
+    readonly unwrittenBytes: number;
+    readonly epoch: number;
+  };
+}
+
+export interface AdminSource {
+  readonly state: BrokerState;
+  status(): BrokerStatus;
+  /** One scrape in Prometheus' text format. */
+  metrics(): string;
+}

@@ -1,0 +1,294 @@
+/**
+ * The composition root: opens the engine, builds the services on it and the handlers on them, then the listeners; and takes
+ * it all down in the other order. The one file that knows every part.
+ */
+import { randomBytes } from 'node:crypto';
+import { statfs } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { apiByKey } from '../protocol/generated/apis.ts';
+import { isBatchIntact, isBatchStamped, stampBatch } from '../protocol/records/record-batch.ts';
+import type { AdminServer } from './admin/admin-server.ts';
+import type { AdminSource, BrokerState, BrokerStatus } from './admin/admin-source.ts';
+import { connectionSettings, type StartConfig } from './config.ts';
+import { connectionMetrics } from './connection/connection-metrics.ts';
+import { ConnectionServer } from './connection/connection-server.ts';
+import type { ListenerInfo } from './handlers/handler.ts';
+import { buildHandlers } from './handlers/registry.ts';
+import type { DataVolume, Services } from './handlers/services.ts';
+import { AppendService, type AppendSettings } from './services/append/append-service.ts';
+import type { BrokerConfig } from './services/configuration/broker-config.ts';
+import { DynamicBrokerConfig } from './services/configuration/dynamic-broker-config.ts';
+import { defaultFetchSettings, FetchService, type FetchSettings } from './services/fetch/fetch-service.ts';
+import { GroupCoordinator } from './services/groups/group-coordinator.ts';
+import { groupSettingsFrom } from './services/groups/group-settings.ts';
+import { ProducerIds } from './services/producers/producer-ids.ts';
+import { TopicCatalogue } from './services/topics/topic-catalogue.ts';
+import type { PayloadFormat, StorageEngine } from './storage/engine.ts';
+import { MetricRegistry } from './telemetry/metrics.ts';
+import { processMetrics } from './telemetry/process-metrics.ts';
+import type { AssertionFailure } from './util/assert.ts';
+import type { Clock } from './util/clock.ts';
+import type { Log } from './util/log.ts';
+import { packageVersion } from './version.ts';
+
+export interface GatewayOptions {
+  readonly config: StartConfig;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** The broker can no longer keep its promises, or an invariant of ours is broken: the process must end. */
+  readonly onFatal: (error: Error) => void;
+}
+
+/** A Kafka record batch, as the engine needs to know it. */
+const recordBatches: PayloadFormat = {
+  stamp: stampBatch,
+  isStamped: isBatchStamped,
+  isIntact: isBatchIntact,
+};
+
+const produceKey = 0;
+
+export class Gateway implements AdminSource {
+  readonly version = packageVersion();
+  /** Every listener, as its clients see it, in the order configured. */
+  listeners: readonly ListenerInfo[] = [];
+  private readonly options: GatewayOptions;
+  private readonly engine: StorageEngine;
+  private readonly services: Services;
+  private readonly server: ConnectionServer;
+  private readonly registry = new MetricRegistry();
+  private readonly startedAtMs: number;
+  private readonly stops: (() => void)[] = [];
+  private admin: AdminServer | undefined;
+  private currentState: BrokerState = 'starting';
+  private stopping: Promise<void> | undefined;
+
+  /** Opens everything; rejects, with nothing left open, where a part cannot be opened. */
+  static async start(options: GatewayOptions): Promise<Gateway> {
+    const engine = await openEngine(options);
+    let gateway: Gateway | undefined;
+    try {
+      gateway = new Gateway(options, engine);
+      await gateway.open();
+      return gateway;
+    } catch (error) {
+      if (gateway === undefined) await engine.close();
+      else await gateway.stop();
+      throw error;
+    }
+  }
+
+  private constructor(options: GatewayOptions, engine: StorageEngine) {
+    const { config, clock, log } = options;
+    this.options = options;
+    this.engine = engine;
+    this.startedAtMs = clock.nowMs();
+    this.services = buildServices(options, engine);
+    const handlers = buildHandlers(this.services);
+    this.server = new ConnectionServer({
+      settings: connectionSettings(config.broker),
+      handlers,
+      clock,
+      log: log.component('connection'),
+      admit: (apiKey) => (apiKey === produceKey ? engine.appendRoom() : undefined),
+      brokenInvariant: (error: AssertionFailure) => this.fatal(error),
+    });
+    this.stops.push(config.broker.onChanged(() => this.settingsChanged()));
+    this.registry.add(processMetrics(this.startedAtMs));
+    this.registry.add(connectionMetrics(this.server, (apiKey) => apiByKey(apiKey)?.name ?? String(apiKey)));
+    void engine.failed.then((error) => this.fatal(error));
+  }
+
+  private async open(): Promise<void> {
+    const { config } = this.options;
+    this.listeners = await this.server.listen(config.listeners.plans);
+    if (config.admin !== undefined) {
+      // Only who asks for the HTTP side pays for loading it.
+      const { openAdminServer } = await import('./admin/admin-server.ts');
+      this.admin = await openAdminServer(this, config.admin.host, config.admin.port);
+    }
+    this.currentState = 'ready';
+  }
+
+  get state(): BrokerState {
+    return this.currentState;
+  }
+
+  /** The port that the listener of this index (as configured) is really on. */
+  port(index: number): number {
+    return this.server.port(index);
+  }
+
+  get adminPort(): number | undefined {
+    return this.admin?.port;
+  }
+
+  get nodeId(): number {
+    return this.services.nodeId;
+  }
+
+  get clusterId(): string {
+    return this.engine.storageId;
+  }
+
+  status(): BrokerStatus {
+    const { config, clock } = this.options;
+    const { topics } = this.services;
+    const sizes = this.engine.sizes();
+    return {
+      version: this.version,
+      state: this.currentState,
+      nodeId: this.nodeId,
+      clusterId: this.clusterId,
+      startedAt: new Date(this.startedAtMs).toISOString(),
+      upTimeMs: clock.nowMs() - this.startedAtMs,
+      listeners: this.listeners.map((listener) => ({
+        name: listener.name,
+        securityProtocol: listener.securityProtocol,
+        advertised: `${listener.advertisedHost}:${listener.advertisedPort}`,
+      })),
+      connections: this.server.openConnections,
+      requestsInFlight: this.server.requestsInFlight,
+      topics: topics.size,
+      partitions: topics.partitionCount,
+      storage: {
+        kind: config.memory ? 'memory' : 'embedded',
+        directory: config.memory ? null : config.dataDirectory,
+        ...sizes,
+        epoch: this.engine.epoch,
+      },
+    };
+  }
+
+  metrics(): string {
+    return this.registry.render();
+  }
+
+  /** Drains the connections, then makes everything durable and closes. Safe to call again. */
+  stop(): Promise<void> {
+    this.stopping ??= this.close();
+    return this.stopping;
+  }
+
+  private async close(): Promise<void> {
+    if (this.currentState !== 'failed') this.currentState = 'draining';
+    const cutOff = await this.server.drain(this.server.settings.drainTimeoutMs);
+    if (cutOff > 0) {
+      this.options.log.warn(
+        { connections: cutOff },
+        `cut off what was not finished within rmq.shutdown.timeout.ms=${this.server.settings.drainTimeoutMs}`,
+      );
+    }
+    for (const stop of this.stops) stop();
+    await closeServices(this.services);
+    await this.engine.close();
+    await this.admin?.close();
+    if (this.currentState !== 'failed') this.currentState = 'stopped';
+  }
+
+  private fatal(error: Error): void {
+    if (this.currentState === 'failed') return;
+    this.currentState = 'failed';
+    this.options.onFatal(error);
+  }
+
+  private settingsChanged(): void {
+    try {
+      this.server.settings = connectionSettings(this.options.config.broker);
+    } catch (error) {
+      this.options.log.warn({ error }, 'the limits of connections stay as they were');
+    }
+  }
+}
+
+async function openEngine(options: GatewayOptions): Promise<StorageEngine> {
+  const { config, clock, log } = options;
+  if (config.memory) {
+    const { openMemoryEngine } = await import('./storage/memory/memory-engine.ts');
+    return openMemoryEngine({ payloadFormat: recordBatches, clock });
+  }
+  log.warn({}, 'there is no engine on disk yet: everything is kept in memory');
+  const { openMemoryEngine } = await import('./storage/memory/memory-engine.ts');
+  return openMemoryEngine({ payloadFormat: recordBatches, clock });
+}
+
+function buildServices(options: GatewayOptions, engine: StorageEngine): Services {
+  const { clock, log } = options;
+  const config = options.config.broker;
+  const dynamicConfig = new DynamicBrokerConfig(engine.catalogue, config);
+  const topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes });
+  const groups = new GroupCoordinator({
+    engine,
+    directory: topics,
+    clock,
+    log,
+    settings: groupSettingsFrom(config),
+  });
+  const appends = new AppendService({
+    engine,
+    topics,
+    clock,
+    settings: appendSettings(config),
+  });
+  const fetches = new FetchService({
+    engine,
+    topics,
+    clock,
+    log: log.component('fetch'),
+    settings: fetchSettings(config),
+  });
+  return {
+    clock,
+    log,
+    engine,
+    config,
+    dynamicConfig,
+    topics,
+    dataVolume: dataVolume(options.config),
+    groups,
+    appends,
+    fetches,
+    producerIds: new ProducerIds(engine.catalogue),
+    nodeId: config.int('node.id'),
+  };
+}
+
+/** The settings in force, read at every use: they may change while the broker runs. */
+function appendSettings(config: BrokerConfig): AppendSettings {
+  return {
+    get flushPolicy() {
+      return config.string('rmq.flush.policy') as AppendSettings['flushPolicy'];
+    },
+  };
+}
+
+function fetchSettings(config: BrokerConfig): FetchSettings {
+  return {
+    ...defaultFetchSettings,
+    get maxAnswerBytes() {
+      return config.int('fetch.max.bytes');
+    },
+    get maxSessions() {
+      return config.int('max.incremental.fetch.session.cache.slots');
+    },
+  };
+}
+
+/** What DescribeLogDirs tells of where the data lies. */
+function dataVolume(config: StartConfig): DataVolume {
+  const path = resolve(config.dataDirectory);
+  return {
+    path,
+    async space() {
+      if (config.memory) return undefined;
+      const volume = await statfs(path);
+      return { totalBytes: volume.blocks * volume.bsize, usableBytes: volume.bavail * volume.bsize };
+    },
+  };
+}
+
+async function closeServices(services: Services): Promise<void> {
+  await services.groups.close();
+  services.topics.close();
+  services.dynamicConfig.close();
+}
