@@ -35,6 +35,7 @@ export interface ListOffsetsServices {
 
 const readCommitted = 1;
 const noLeaderEpoch = -1;
+const firstVersionWithLeaderEpoch = 4;
 
 /** The first version in which each special timestamp means something. */
 const firstVersionOf: ReadonlyMap<number | bigint, number> = new Map([
@@ -72,7 +73,11 @@ export function listOffsetsHandler({ topics, fetches }: ListOffsetsServices) {
           }
           if (queue === undefined) return row(asked, errorCodes.UNKNOWN_TOPIC_OR_PARTITION);
           const { timestamp, currentLeaderEpoch } = asked;
-          return rowOf(asked, await offsets.find(queue, { timestamp, currentLeaderEpoch, isReadCommitted }));
+          const found = await offsets.find(queue, { timestamp, currentLeaderEpoch, isReadCommitted });
+          return rowOf(
+            asked,
+            version >= firstVersionWithLeaderEpoch ? found : { ...found, leaderEpoch: noLeaderEpoch },
+          );
         });
         return { name, partitions: await Promise.all(rows) };
       });
