@@ -35,7 +35,7 @@ export function createTopicsHandler(services: Pick<Services, 'config' | 'topics'
   }
 
   function created(topic: Topic, version: number): TopicResult {
-    const done = { name: topic.name, errorCode: errorCodes.NONE };
+    const done = { name: topic.name, errorCode: errorCodes.NONE, errorMessage: null };
     if (version < firstVersionWithDetails) return done;
     return {
       ...done,
@@ -80,7 +80,7 @@ export function createTopicsHandler(services: Pick<Services, 'config' | 'topics'
       return { topics: inOrderOf(request.topics, results) };
     },
     fail: (request, errorCode) => ({
-      topics: request.topics.map(({ name }) => ({ name, errorCode, configs: [] })),
+      topics: request.topics.map(({ name }) => ({ name, errorCode, errorMessage: null, configs: [] })),
     }),
   });
 }

@@ -126,7 +126,7 @@ export function describeConfigsHandler(services: Pick<Services, 'config' | 'topi
     maxVersion: 4,
     request: describeConfigsRequest,
     response: describeConfigsResponse,
-    handle(request) {
+    handle(request, { apiVersion }) {
       return {
         throttleTimeMs: 0,
         results: request.resources.map((resource) => {
@@ -141,7 +141,7 @@ export function describeConfigsHandler(services: Pick<Services, 'config' | 'topi
             resourceName,
             configs: ('code' in description ? [] : description)
               .filter(({ definition }) => wanted === undefined || wanted.has(definition.name))
-              .map((each) => configResult(each, request)),
+              .map((each) => configResult(each, request, apiVersion)),
           };
         }),
       };
@@ -159,14 +159,19 @@ export function describeConfigsHandler(services: Pick<Services, 'config' | 'topi
   });
 }
 
-function configResult(described: DescribedConfig, request: DescribeConfigsRequest): ConfigResult {
+function configResult(
+  described: DescribedConfig,
+  request: DescribeConfigsRequest,
+  apiVersion: number,
+): ConfigResult {
   const { definition, source, synonyms } = described;
   const isSensitive = definition.type === 'PASSWORD';
   return {
     name: definition.name,
     value: isSensitive ? null : described.text,
     readOnly: described.readOnly ?? false,
-    isDefault: source === configSources.DEFAULT_CONFIG,
+    // Later versions tell the source and have no place for it.
+    ...(apiVersion === 0 ? { isDefault: source === configSources.DEFAULT_CONFIG } : {}),
     configSource: source,
     isSensitive,
     synonyms: request.includeSynonyms

@@ -178,9 +178,10 @@ export interface GroupConfigEntry {
 export function describeGroupConfig(broker: BrokerConfig): readonly GroupConfigEntry[] {
   return groupConfigDefinitions.map((definition) => {
     const fallback = brokerFallbacks.get(definition.name);
-    const synonyms = fallback === undefined ? [] : broker.synonyms(fallback);
     const { text } =
       fallback === undefined ? parseDefault(definition) : readConfig(definition, broker.text(fallback));
+    const ownDefault = { name: definition.name, text: text ?? '', source: configSources.DEFAULT_CONFIG };
+    const synonyms = fallback !== undefined ? broker.synonyms(fallback) : text === null ? [] : [ownDefault];
     return { definition, text, source: synonyms[0]?.source ?? configSources.DEFAULT_CONFIG, synonyms };
   });
 }
