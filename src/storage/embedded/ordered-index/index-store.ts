@@ -322,8 +322,8 @@ export class IndexStore {
     for (const run of runs) run.retain();
     try {
       for (const run of runs) {
-        const block = run.blockOf(row);
-        if (block < 0 || row > run.lastKey) continue;
+        const block = run.mayHave(row) ? run.blockOf(row) : -1;
+        if (block < 0) continue;
         const got = this.cache.get(run, block);
         const { keys, values } = got instanceof Promise ? await got : got;
         const at = lowerBound(keys, row);
@@ -371,7 +371,7 @@ export class IndexStore {
     try {
       // Where nothing older lies below, a deleted row hides nothing.
       const keepDeleted = this.runs.length > 0;
-      const run = await this.writeRun(0, async (writer) => {
+      const run = await this.writeRun(0, old.size, async (writer) => {
         let from = '';
         for (let more = true; more; ) {
           let wait: Promise<void> | undefined;
@@ -410,7 +410,8 @@ export class IndexStore {
   private async merge(merged: readonly Run[]): Promise<void> {
     const level = Math.min(merged[0]!.description.level + 1, lastLevel);
     const keepDeleted = this.runs.at(-1) !== merged.at(-1);
-    const run = await this.writeRun(level, async (writer) => {
+    const rows = merged.reduce((sum, one) => sum + one.description.rows, 0);
+    const run = await this.writeRun(level, rows, async (writer) => {
       // Past the cache: a merge reads everything once and would leave nothing of it.
       const cursors = merged.map(
         (one) => new RunCursor(one, (block) => one.readBlock(block), '', undefined, false),
@@ -426,8 +427,12 @@ export class IndexStore {
     this.unused.push(...merged);
   }
 
-  private async writeRun(level: number, fill: (writer: RunWriter) => Promise<void>): Promise<Run> {
-    const writer = await RunWriter.create(this.fileSystem, this.directory, this.nextNumber++);
+  private async writeRun(
+    level: number,
+    mostRows: number,
+    fill: (writer: RunWriter) => Promise<void>,
+  ): Promise<Run> {
+    const writer = await RunWriter.create(this.fileSystem, this.directory, this.nextNumber++, mostRows);
     try {
       await fill(writer);
       return await Run.open(this.fileSystem, this.directory, await writer.finish(level));

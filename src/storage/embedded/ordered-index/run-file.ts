@@ -1,22 +1,25 @@
 /**
- * The format of an ordered index's run file, written once and never changed: sorted rows in blocks, then the fences (first key and
- * size of every block), then a trailer. Only the fences stay in memory. Every block's checksum is seeded with the run's
+ * The format of an ordered index's run file, written once and never changed: sorted rows in blocks, then a filter of the keys, the
+ * fences (first key and size of every block) and a trailer. Only filter and fences stay in memory. Every block's checksum is seeded with the run's
  * number and the block's, so a block or a file in another's place is found out.
  *
- *   file:    block*  fences  trailer
+ *   file:    block*  filter  fences  trailer
  *   block:   row*  crc32                          row: varint shared, varint rest, varint value + 1 (0: deleted), rest, value
+ *   filter:  a KeyFilter's bytes (maybe none)  crc32
  *   fences:  (varint shared, varint rest, varint block's size, rest)*  last key  crc32
- *   trailer: magic, run number, fences' position and size, blocks, rows, last key's size, crc32
+ *   trailer: magic, run number, fences' position and size, blocks, rows, last key's size, filter's size, crc32
  */
 import { crc32 } from 'node:zlib';
 import type { FileSystem, OpenFile } from '../file-system.ts';
+import { KeyFilter } from './key-filter.ts';
 
 const magic = 0x5844494f; // "OIDX"
 const trailerBytes = 48;
-const blockTargetBytes = 16 * 1024;
+const blockTargetBytes = 8 * 1024;
 const writeBytes = 256 * 1024;
-/** Fences' checksum is seeded as a block that cannot be. */
+/** The checksums of fences and filter are seeded as those of blocks that cannot be. */
 const fencesBlock = 0xffffffff;
+const filterBlock = 0xfffffffe;
 
 /** One run file, as the engine's manifest keeps it. */
 export interface IndexRunDescription {
@@ -76,9 +79,7 @@ class ByteSink {
 
   /** What was put in and its checksum, in memory of its own; empty afterwards. */
   take(seed: number): Buffer {
-    const taken = Buffer.allocUnsafeSlow(this.length + 4);
-    this.bytes.copy(taken, 0, 0, this.length);
-    taken.writeUInt32LE(crc32(taken.subarray(0, this.length), seed), this.length);
+    const taken = withChecksum(this.bytes.subarray(0, this.length), seed);
     this.length = 0;
     return taken;
   }
@@ -99,6 +100,7 @@ export class RunWriter {
   private readonly number: number;
   private readonly block = new ByteSink();
   private readonly fences = new ByteSink();
+  private readonly filter: KeyFilter | undefined;
   private pending: Buffer[] = [];
   private pendingBytes = 0;
   private positionBytes = 0;
@@ -110,16 +112,29 @@ export class RunWriter {
   private lastFence = '';
   private isClosed = false;
 
-  private constructor(fileSystem: FileSystem, path: string, file: OpenFile, number: number) {
+  private constructor(
+    fileSystem: FileSystem,
+    path: string,
+    file: OpenFile,
+    number: number,
+    mostRows: number,
+  ) {
+    this.filter = KeyFilter.forKeys(mostRows);
     this.fileSystem = fileSystem;
     this.path = path;
     this.file = file;
     this.number = number;
   }
 
-  static async create(fileSystem: FileSystem, directory: string, number: number): Promise<RunWriter> {
+  /** No more than `mostRows` rows will come. */
+  static async create(
+    fileSystem: FileSystem,
+    directory: string,
+    number: number,
+    mostRows: number,
+  ): Promise<RunWriter> {
     const path = `${directory}/${runFileName(number)}`;
-    return new RunWriter(fileSystem, path, await fileSystem.open(path, 'create'), number);
+    return new RunWriter(fileSystem, path, await fileSystem.open(path, 'create'), number, mostRows);
   }
 
   /** Answers a promise when enough is gathered that the caller should wait for it to be written. */
@@ -131,6 +146,7 @@ export class RunWriter {
     this.block.varint(value === null ? 0 : value.length + 1);
     this.block.text(key, shared);
     if (value !== null) this.block.text(value, 0);
+    this.filter?.add(key);
     this.lastKey = key;
     this.blockRows++;
     this.rows++;
@@ -141,6 +157,8 @@ export class RunWriter {
   /** Durable, name and all, when it resolves. */
   async finish(level: number): Promise<IndexRunDescription> {
     if (this.blockRows > 0) this.endBlock();
+    const filter = withChecksum(this.filter?.bytes ?? new Uint8Array(0), seedOf(this.number, filterBlock));
+    this.push(filter);
     const fencesAt = this.positionBytes + this.pendingBytes;
     this.fences.text(this.lastKey, 0);
     const fences = this.fences.take(seedOf(this.number, fencesBlock));
@@ -153,6 +171,7 @@ export class RunWriter {
     trailer.writeUInt32LE(this.blocks, 24);
     trailer.writeDoubleLE(this.rows, 28);
     trailer.writeUInt32LE(this.lastKey.length, 36);
+    trailer.writeUInt32LE(filter.length, 40);
     const checksum = crc32(trailer.subarray(0, trailerBytes - 4));
     trailer.writeUInt32LE(checksum, trailerBytes - 4);
     this.push(trailer);
@@ -204,6 +223,7 @@ export class Run {
   readonly fences: readonly string[];
   readonly lastKey: string;
   private readonly file: OpenFile;
+  private readonly filter: KeyFilter | undefined;
   /** Where every block begins; one more at the end. */
   private readonly positions: Float64Array;
   private users = 1;
@@ -215,7 +235,9 @@ export class Run {
     fences: readonly string[],
     lastKey: string,
     positions: Float64Array,
+    filter: KeyFilter | undefined,
   ) {
+    this.filter = filter;
     this.description = description;
     this.file = file;
     this.fences = fences;
@@ -241,6 +263,7 @@ export class Run {
       const checksum = trailer.readUInt32LE(trailerBytes - 4);
       const fencesAt = trailer.readDoubleLE(12);
       const fencesBytes = trailer.readUInt32LE(20);
+      const filterBytes = trailer.readUInt32LE(40);
       if (
         checksum !== crc32(trailer.subarray(0, trailerBytes - 4)) ||
         checksum !== description.checksum ||
@@ -250,9 +273,12 @@ export class Run {
       ) {
         throw new IndexDamagedError(`the trailer of index file ${name} is damaged`);
       }
-      const bytes = Buffer.allocUnsafeSlow(fencesBytes);
-      const read = await file.read(bytes, 0, fencesBytes, fencesAt);
-      if (read !== fencesBytes || !isIntact(bytes, seedOf(number, fencesBlock))) {
+      // The filter lies right before the fences.
+      const both = Buffer.allocUnsafeSlow(filterBytes + fencesBytes);
+      await file.read(both, 0, both.length, fencesAt - filterBytes);
+      const filter = both.subarray(0, filterBytes);
+      const bytes = both.subarray(filterBytes);
+      if (!isIntact(filter, seedOf(number, filterBlock)) || !isIntact(bytes, seedOf(number, fencesBlock))) {
         throw new IndexDamagedError(`the fences of index file ${name} are damaged`);
       }
       const blocks = trailer.readUInt32LE(24);
@@ -266,11 +292,17 @@ export class Run {
         fences.push(source.key(shared, rest));
       }
       const lastKey = source.key(0, trailer.readUInt32LE(36));
-      return new Run(description, file, fences, lastKey, positions);
+      const keys = KeyFilter.fromBytes(filter.subarray(0, -4));
+      return new Run(description, file, fences, lastKey, positions, keys);
     } catch (error) {
       await file.close().catch(() => {});
       throw error;
     }
+  }
+
+  /** False: the key is not in the run. */
+  mayHave(key: string): boolean {
+    return this.fences.length > 0 && key <= this.lastKey && this.filter?.mayHave(key) !== false;
   }
 
   /** The block in which the key would be: the last one that begins at or before it; -1 when it is before the first. */
@@ -375,6 +407,13 @@ function sharedLength(a: string, b: string): number {
 
 function seedOf(number: number, block: number): number {
   return (Math.imul(number, 0x9e3779b1) ^ Math.imul(block, 0x85ebca6b)) >>> 0;
+}
+
+function withChecksum(bytes: Uint8Array, seed: number): Buffer {
+  const all = Buffer.allocUnsafeSlow(bytes.length + 4);
+  all.set(bytes);
+  all.writeUInt32LE(crc32(bytes, seed), bytes.length);
+  return all;
 }
 
 function isIntact(bytes: Buffer, seed: number): boolean {
