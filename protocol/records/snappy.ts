@@ -4,9 +4,16 @@
 import { RecordError } from './record-error.ts';
 
 export interface SnappyBlockCodec {
-  compressSync(input: Buffer): Buffer;
-  uncompressSync(input: Buffer): string | Buffer;
+  compressSync(input: Buffer, options: SnappyOutput): Buffer;
+  uncompressSync(input: Buffer, options: SnappyOutput): string | Buffer;
 }
+
+interface SnappyOutput {
+  readonly copyOutputData: boolean;
+}
+
+/** Memory that the native side keeps hold of costs thirty times what copying a block does. */
+const copied: SnappyOutput = { copyOutputData: true };
 
 const xerialMagic = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]);
 /** Magic, version and least compatible version. */
@@ -27,7 +34,7 @@ function startsWithMagic(input: Buffer, at: number): boolean {
 export function compressSnappy(input: Buffer, codec: SnappyBlockCodec): Buffer {
   const parts: Buffer[] = [xerialHeader()];
   for (let at = 0; at < input.length; at += xerialBlockBytes) {
-    const block = codec.compressSync(input.subarray(at, at + xerialBlockBytes));
+    const block = codec.compressSync(input.subarray(at, at + xerialBlockBytes), copied);
     const length = Buffer.allocUnsafe(4);
     length.writeInt32BE(block.length, 0);
     parts.push(length, block);
@@ -107,7 +114,7 @@ function checkBlock(block: Buffer, limitBytes: number): number {
 
 function decodeBlock(block: Buffer, codec: SnappyBlockCodec): Buffer {
   try {
-    return codec.uncompressSync(block) as Buffer;
+    return codec.uncompressSync(block, copied) as Buffer;
   } catch (error) {
     throw new RecordError('invalid', `snappy data is corrupt: ${messageOf(error)}`, { cause: error });
   }

@@ -8,6 +8,8 @@ const frameMagic = 0xfd2fb528;
 /** Sixteen magics from here up mark frames of user data that a decoder skips. */
 const skippableMagic = 0x184d2a50;
 const greatestBlockBytes = 128 * 1024;
+/** Most frames that one batch may hold; each costs a call. */
+const greatestFrames = 1000;
 
 const dictionaryIdSizes = [0, 1, 2, 4] as const;
 
@@ -15,7 +17,8 @@ const blockTypes = { raw: 0, runLength: 1, compressed: 2 } as const;
 
 /** What a walk over frames meets. Positions are in the input. */
 interface BlockVisitor {
-  frame?(): void;
+  frame?(start: number): void;
+  frameEnd?(end: number): void;
   /** `size`: what raw and run-length blocks decode to; of a compressed block its stored bytes. No block decodes to more than `limitBytes`. */
   block(type: number, size: number, start: number, end: number, limitBytes: number): void;
 }
@@ -55,6 +58,26 @@ export function zstdExactBytes(input: Buffer, limitBytes: number): number {
   return total;
 }
 
+/**
+ * The frames one by one, as views, without skippable ones: some decoders take the first for all.
+ * @throws RecordError `invalid`
+ */
+export function splitZstdFrames(input: Buffer): Buffer[] {
+  const frames: Buffer[] = [];
+  let from = 0;
+  walkBlocks(input, {
+    frame(start) {
+      from = start;
+      if (frames.length === greatestFrames) throw invalid(`more than ${greatestFrames} frames`);
+    },
+    frameEnd(end) {
+      frames.push(from === 0 && end === input.length ? input : input.subarray(from, end));
+    },
+    block() {},
+  });
+  return frames;
+}
+
 function walkBlocks(input: Buffer, visitor: BlockVisitor): void {
   let at = 0;
   do {
@@ -68,7 +91,7 @@ function walkBlocks(input: Buffer, visitor: BlockVisitor): void {
       continue;
     }
     if (magic !== frameMagic) throw invalid(`no frame (magic ${magic.toString(16)})`);
-    visitor.frame?.();
+    visitor.frame?.(at);
     const descriptor = input[at + 4]!;
     at += 5;
     if ((descriptor & 0x08) !== 0) throw invalid('the frame sets a reserved bit');
@@ -106,6 +129,7 @@ function walkBlocks(input: Buffer, visitor: BlockVisitor): void {
     }
     need(input, at, checksumBytes);
     at += checksumBytes;
+    visitor.frameEnd?.(at);
   } while (at < input.length);
 }
 

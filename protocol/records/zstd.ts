@@ -1,12 +1,13 @@
-// Zstandard (RFC 8878) by Node's zlib where it has it, else by an optional native package. That package has no output limit,
+// Zstandard (RFC 8878) by Node's zlib where it has it, else by an optional native package. Node's decoder stops after the first of
+// several frames without a word, so each frame is decoded by itself; the native package has no output limit,
 // so what the frames decode to is told first (zstd-size.ts), whatever they claim themselves.
 
 import { RecordError } from './record-error.ts';
-import { zstdFitsLimit } from './zstd-size.ts';
+import { splitZstdFrames, zstdFitsLimit } from './zstd-size.ts';
 
 export interface ZstdCodec {
   compress(input: Buffer, level: number): Buffer;
-  /** `limitBytes` is a second guard where the library knows one. */
+  /** One frame. `limitBytes` is a second guard where the library knows one. */
   decompress(input: Buffer, limitBytes: number): Buffer;
 }
 
@@ -62,8 +63,10 @@ export function decompressZstd(input: Buffer, limitBytes: number, codec: ZstdCod
   if (!zstdFitsLimit(input, limitBytes)) throw tooLarge(limitBytes);
   let output: Buffer;
   try {
-    output = codec.decompress(input, limitBytes);
+    const outputs = splitZstdFrames(input).map((frame) => codec.decompress(frame, limitBytes));
+    output = outputs.length === 1 ? outputs[0]! : Buffer.concat(outputs);
   } catch (error) {
+    if (error instanceof RecordError) throw error;
     if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(limitBytes);
     throw new RecordError(
       'invalid',
