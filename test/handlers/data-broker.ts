@@ -1,0 +1,282 @@
+/**
+ * The data handlers on the memory engine with a virtual clock, spoken to in bytes: every request and answer goes through the codec
+ * in the version asked for.
+ */
+import { EventEmitter } from 'node:events';
+import type {
+  ProduceResponse,
+  ProduceResponsePartitionProduceResponse,
+} from '../../protocol/generated/00-produce.ts';
+import type { FetchResponse } from '../../protocol/generated/01-fetch.ts';
+import type { ListOffsetsResponse } from '../../protocol/generated/02-list-offsets.ts';
+import { apiByKey } from '../../protocol/generated/apis.ts';
+import { encodeToBuffer, type MessageCodec } from '../../protocol/message-codec.ts';
+import { isBatchIntact, isBatchStamped, stampBatch } from '../../protocol/records/record-batch.ts';
+import {
+  type BatchOptions,
+  buildRecordBatch,
+  type RecordInput,
+} from '../../protocol/records/record-batch-builder.ts';
+import { ByteReader } from '../../protocol/wire/byte-reader.ts';
+import { produceHandler } from '../../src/handlers/00-produce.ts';
+import { fetchHandler } from '../../src/handlers/01-fetch.ts';
+import { listOffsetsHandler } from '../../src/handlers/02-list-offsets.ts';
+import { initProducerIdHandler } from '../../src/handlers/22-init-producer-id.ts';
+import { offsetForLeaderEpochHandler } from '../../src/handlers/23-offset-for-leader-epoch.ts';
+import {
+  type AnyHandler,
+  CloseConnection,
+  NO_ANSWER,
+  type RequestContext,
+} from '../../src/handlers/handler.ts';
+import {
+  AppendService,
+  type AppendServiceOptions,
+  type AppendSettings,
+} from '../../src/services/append/append-service.ts';
+import {
+  defaultFetchSettings,
+  FetchService,
+  type FetchServiceOptions,
+  type FetchSettings,
+} from '../../src/services/fetch/fetch-service.ts';
+import { ProducerIds } from '../../src/services/producers/producer-ids.ts';
+import type { StorageEngine } from '../../src/storage/engine.ts';
+import { openMemoryEngine } from '../../src/storage/memory/memory-engine.ts';
+import { VirtualClock } from '../../src/util/clock.ts';
+import { silentLog } from '../../src/util/log.ts';
+import { FakeTopicDirectory } from '../fakes/topic-directory.ts';
+
+export interface DataBrokerOptions {
+  readonly fetchSettings?: Partial<FetchSettings>;
+  readonly appendSettings?: AppendSettings;
+  readonly append?: Partial<AppendServiceOptions>;
+  readonly fetch?: Partial<FetchServiceOptions>;
+  /** Wraps the engine: to count and to fail calls. */
+  readonly wrap?: (engine: StorageEngine) => StorageEngine;
+  readonly stampOffsets?: boolean;
+}
+
+export class DataBroker {
+  readonly clock = new VirtualClock();
+  readonly engine: StorageEngine;
+  readonly topics: FakeTopicDirectory;
+  readonly appends: AppendService;
+  readonly fetches: FetchService;
+  readonly connection = new FakeConnection();
+  /** Buffers lent to answers and not given back. */
+  lent = 0;
+  private readonly handlers: readonly AnyHandler[];
+
+  constructor(options: DataBrokerOptions = {}) {
+    const { clock } = this;
+    const payloadFormat = { stamp: stampBatch, isStamped: isBatchStamped, isIntact: isBatchIntact };
+    const engine = openMemoryEngine({ payloadFormat, clock, stampOffsets: options.stampOffsets ?? true });
+    this.engine = this.counting(options.wrap?.(engine) ?? engine);
+    this.topics = new FakeTopicDirectory(this.engine);
+    const { topics } = this;
+    this.appends = new AppendService({
+      engine: this.engine,
+      topics,
+      clock,
+      settings: options.appendSettings ?? { flushPolicy: 'acks' },
+      ...options.append,
+    });
+    this.fetches = new FetchService({
+      engine: this.engine,
+      topics,
+      clock,
+      log: silentLog,
+      settings: { ...defaultFetchSettings, ...options.fetchSettings },
+      ...options.fetch,
+    });
+    const services = {
+      engine: this.engine,
+      topics,
+      appends: this.appends,
+      fetches: this.fetches,
+      producerIds: new ProducerIds(this.engine.catalogue),
+      log: silentLog,
+    };
+    this.handlers = [
+      produceHandler(services),
+      fetchHandler(services),
+      listOffsetsHandler(services),
+      initProducerIdHandler(services),
+      offsetForLeaderEpochHandler(services),
+    ];
+  }
+
+  /** Counts what is read and released. */
+  private counting(engine: StorageEngine): StorageEngine {
+    const broker = this;
+    return new Proxy(engine, {
+      get(target, name) {
+        if (name !== 'read') {
+          const value = Reflect.get(target, name);
+          return typeof value === 'function' ? value.bind(target) : value;
+        }
+        const lend = (result: Awaited<ReturnType<StorageEngine['read']>>) => {
+          if (result.outcome !== 'read') return result;
+          broker.lent++;
+          let released = false;
+          const release = () => {
+            if (released) throw new Error('released twice');
+            released = true;
+            broker.lent--;
+            result.release();
+          };
+          return { ...result, release };
+        };
+        return (...args: Parameters<StorageEngine['read']>) => {
+          const result = target.read(...args);
+          return result instanceof Promise ? result.then(lend) : lend(result);
+        };
+      },
+    });
+  }
+
+  /** The answer, decoded; `undefined` where there is none, a CloseConnection where the connection ends. */
+  async call<Response>(
+    apiKey: number,
+    version: number,
+    request: unknown,
+    connection = this.connection,
+  ): Promise<Response> {
+    const handler = this.handlers.find((one) => one.apiKey === apiKey)!;
+    const api = apiByKey(apiKey)!;
+    const bytes = encodeToBuffer(api.request as MessageCodec<unknown, unknown>, request, version);
+    const decoded = handler.request.decode(new ByteReader(bytes), version);
+    const releases: (() => void)[] = [];
+    const context: RequestContext = {
+      apiKey,
+      apiVersion: version,
+      correlationId: 1,
+      clientId: 'test',
+      connection,
+      afterSent: (release) => releases.push(release),
+    };
+    const handled = handler.handle(decoded, context);
+    // The frame's memory is used again as soon as the handler returns.
+    bytes.fill(0xee);
+    const result = await handled;
+    if (result === NO_ANSWER) return undefined as Response;
+    if (result instanceof CloseConnection) return result as Response;
+    const answer = encodeToBuffer(api.response as MessageCodec<unknown, unknown>, result, version);
+    for (const release of releases) release();
+    return api.response.decode(new ByteReader(answer), version) as Response;
+  }
+
+  async produce(
+    topic: string,
+    records: Buffer | null,
+    options: { version?: number; index?: number; acks?: number; transactionalId?: string } = {},
+  ): Promise<ProduceResponsePartitionProduceResponse> {
+    const { version = 8, index = 0, acks = -1, transactionalId = null } = options;
+    const response = await this.call<ProduceResponse>(0, version, {
+      transactionalId: version >= 3 ? transactionalId : null,
+      acks,
+      timeoutMs: 1000,
+      topicData: [
+        {
+          name: topic,
+          topicId: this.topics.get(topic)?.id ?? unknownTopicId,
+          partitionData: [{ index, records }],
+        },
+      ],
+    });
+    return response.responses[0]!.partitionResponses[0]!;
+  }
+
+  fetch(request: FetchInput, version = 11, connection = this.connection): Promise<FetchResponse> {
+    const { topics, ...rest } = request;
+    return this.call(
+      1,
+      version,
+      {
+        maxWaitMs: 0,
+        minBytes: 1,
+        maxBytes: 1_000_000,
+        ...rest,
+        topics: topics.map(({ topic, partitions }) => ({
+          topic,
+          topicId: this.topics.get(topic)?.id ?? unknownTopicId,
+          partitions: partitions.map((partition) => ({ partitionMaxBytes: 1_000_000, ...partition })),
+        })),
+      },
+      connection,
+    );
+  }
+
+  listOffsets(topic: string, timestamp: number | bigint, version = 7, extra: object = {}) {
+    return this.call<ListOffsetsResponse>(2, version, {
+      replicaId: -1,
+      isolationLevel: 0,
+      topics: [{ name: topic, partitions: [{ partitionIndex: 0, timestamp, ...extra }] }],
+    }).then((response) => response.topics[0]!.partitions[0]!);
+  }
+}
+
+export interface FetchInput {
+  readonly maxWaitMs?: number;
+  readonly minBytes?: number;
+  readonly maxBytes?: number;
+  readonly isolationLevel?: number;
+  readonly sessionId?: number;
+  readonly sessionEpoch?: number;
+  readonly topics: readonly {
+    readonly topic: string;
+    readonly partitions: readonly {
+      readonly partition: number;
+      readonly fetchOffset: number | bigint;
+      readonly partitionMaxBytes?: number;
+      readonly currentLeaderEpoch?: number;
+      readonly lastFetchedEpoch?: number;
+    }[];
+  }[];
+  readonly forgottenTopicsData?: readonly {
+    readonly topic: string;
+    readonly topicId?: string;
+    readonly partitions: readonly number[];
+  }[];
+}
+
+export const unknownTopicId = 'AAAAAAAAAAAAAAAAAAAABA';
+
+export class FakeConnection extends EventEmitter {
+  readonly id = 1;
+  readonly listener = {
+    name: 'PLAINTEXT',
+    securityProtocol: 'PLAINTEXT',
+    advertisedHost: 'localhost',
+    advertisedPort: 9092,
+  };
+  readonly remoteAddress = '127.0.0.1';
+  readonly remotePort = 1;
+  clientSoftwareName = undefined;
+  clientSoftwareVersion = undefined;
+  principal = 'User:ANONYMOUS';
+  private readonly controller = new AbortController();
+  get closed(): AbortSignal {
+    return this.controller.signal;
+  }
+  close(): void {
+    this.controller.abort();
+  }
+}
+
+/** `count` records with keys and values, as one batch. */
+export function batchOf(
+  count: number,
+  options: BatchOptions & { timestamp?: number; valueBytes?: number } = {},
+): Buffer {
+  return buildRecordBatch(recordsOf(count, options.timestamp, options.valueBytes), options);
+}
+
+export function recordsOf(count: number, timestamp = 1_700_000_000_000, valueBytes = 2): RecordInput[] {
+  return Array.from({ length: count }, (_, index) => ({
+    timestamp,
+    key: Buffer.from(`k${index}`),
+    value: Buffer.alloc(valueBytes, 0x61 + (index % 26)),
+  }));
+}
