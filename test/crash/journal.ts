@@ -63,7 +63,7 @@ export class PartitionJournal {
 
 /** Record contents: the number and filler of a size and text that follow from the number. */
 export function recordValue(partition: string, producer: string, number: number): Buffer {
-  const sizeBytes = number % 97 === 0 ? 20_000 : 20 + ((number * 7919) % 300);
+  const sizeBytes = number % 97 === 0 ? 20_000 : 64 + ((number * 7919) % 300);
   return Buffer.alloc(sizeBytes, `${partition}|${producer}|${number};`);
 }
 

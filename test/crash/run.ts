@@ -4,7 +4,7 @@
  * Bundles the broker from its sources and kills it N times under load. `--bug` puts one of seeded-bugs.ts into the bundle, to
  * see that it is found. Ends with `N passed, N failed`.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { bundleWithBug } from './broker-process.ts';
@@ -31,9 +31,11 @@ if (values.bug !== undefined && bug === undefined) {
 const root = resolve(dirname(process.argv[1]!), '../..');
 const bundleDirectory = await mkdtemp(join(root, '.cache/crash-'));
 try {
+  // The broker reads its version from the file above its folder.
+  await copyFile(join(root, 'package.json'), join(bundleDirectory, 'package.json'));
   console.log(`seed ${values.seed}${bug === undefined ? '' : `, with the bug: ${bug.name}`}`);
   const { passed, failed } = await runCrashTest({
-    program: await bundleWithBug(root, 'src/main.ts', bundleDirectory, bug),
+    program: await bundleWithBug(root, 'src/main.ts', join(bundleDirectory, 'dist'), bug),
     cycles: Number(values.cycles),
     seed: Number(values.seed),
     mode,
