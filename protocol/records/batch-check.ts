@@ -2,10 +2,10 @@
 // LogValidator; held against Kafka 4.3.0), split into what the header tells and what needs the batch opened. Verdicts are
 // values that name the Kafka error; nothing here throws on bytes from outside.
 
-import type { Int64 } from '../wire/int64.ts';
+import { type Int64, MAX_INT64 } from '../wire/int64.ts';
 import { openBatch } from './batch-records.ts';
 import { type CodecName, codecIds, codecNameOf } from './compression.ts';
-import { subtractInt64 } from './int64-bytes.ts';
+import { addInt64, subtractInt64 } from './int64-bytes.ts';
 import {
   batchBaseOffset,
   batchBaseSequence,
@@ -52,7 +52,7 @@ export interface ProduceRules {
   readonly maxMessageBytes: number;
   /** message.timestamp.type */
   readonly timestampType: TimestampType;
-  /** message.timestamp.before.max.ms; Infinity for Kafka's default, which lets all pass. */
+  /** message.timestamp.before.max.ms; at 2^53 and above (Kafka's default, or Infinity) all pass. */
   readonly timestampBeforeMaxMs: number;
   /** message.timestamp.after.max.ms; Kafka's default is an hour. */
   readonly timestampAfterMaxMs: number;
@@ -236,7 +236,7 @@ function treatment(
     if (maxTimestamp === NO_TIMESTAMP || !withinWindow(maxTimestamp, rules)) open.push('timestamp-window');
     return { open, restamp: true };
   }
-  if (rules.timestampBeforeMaxMs !== Number.POSITIVE_INFINITY || isAfterWindow(maxTimestamp, rules)) {
+  if (rules.timestampBeforeMaxMs <= Number.MAX_SAFE_INTEGER || isAfterWindow(maxTimestamp, rules)) {
     open.push('timestamp-window');
   }
   const unset = maxTimestamp === NO_TIMESTAMP || maxTimestamp < batchBaseTimestamp(batch, 0);
@@ -252,13 +252,18 @@ export function tooLarge(sizeBytes: number, rules: ProduceRules): Refused {
 }
 
 function isAfterWindow(timestamp: Int64, rules: ProduceRules): boolean {
-  return subtractInt64(timestamp, rules.nowMs) > rules.timestampAfterMaxMs;
+  return isBeyond(subtractInt64(timestamp, rules.nowMs), rules.timestampAfterMaxMs);
 }
 
 function withinWindow(timestamp: Int64, rules: ProduceRules): boolean {
   return (
-    !(subtractInt64(rules.nowMs, timestamp) > rules.timestampBeforeMaxMs) && !isAfterWindow(timestamp, rules)
+    !isBeyond(subtractInt64(rules.nowMs, timestamp), rules.timestampBeforeMaxMs) &&
+    !isAfterWindow(timestamp, rules)
   );
+}
+
+function isBeyond(distanceMs: Int64, limitMs: number): boolean {
+  return limitMs <= Number.MAX_SAFE_INTEGER && distanceMs > limitMs;
 }
 
 /** A record as the per-record checks see it. */
@@ -331,11 +336,10 @@ export class RecordChecker {
   }
 }
 
+/** `now` + `distance`, in 64 bits like Kafka's; an unlimited distance is the largest that those hold. */
 function windowEdge(nowMs: number, distanceMs: number): string {
-  // Without a bound, what Kafka's 64-bit arithmetic makes of its default.
-  if (distanceMs === Number.NEGATIVE_INFINITY) return String(BigInt(nowMs) - (2n ** 63n - 1n));
-  if (distanceMs === Number.POSITIVE_INFINITY) return String(2n ** 63n - 1n);
-  return String(nowMs + distanceMs);
+  if (Math.abs(distanceMs) <= Number.MAX_SAFE_INTEGER) return String(nowMs + distanceMs);
+  return String(addInt64(nowMs, distanceMs < 0 ? -MAX_INT64 : MAX_INT64));
 }
 
 function describe(record: CheckedRecord): string {

@@ -246,6 +246,8 @@ describe('timestamps of a produced batch', () => {
     const old = () => buildRecordBatch([{ timestamp: now - 1001 }, { timestamp: -1 }]);
     expect(verdictOf(old(), { timestampBeforeMaxMs: 1000 })).toBe('INVALID_TIMESTAMP');
     expect(verdictOf(old(), { timestampBeforeMaxMs: 1001 })).toBe('admitted');
+    const unlimited = checkProducedRecords(old(), rules({ timestampBeforeMaxMs: Number(2n ** 63n - 1n) }));
+    expect(unlimited.outcome === 'batch' && unlimited.open).toEqual([]);
   });
 });
 
