@@ -20,6 +20,9 @@ const xerialMagic = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00]
 const xerialHeaderBytes = 16;
 /** Uncompressed bytes a block; snappy-java's default. */
 const xerialBlockBytes = 32 * 1024;
+/** Up to so many blocks may be of any size; each costs a call, so that more of them must hold 16 bytes on average. */
+const freeBlocks = 1000;
+const leastAverageBlockBytes = 16;
 
 /** True when the bytes start with the header of snappy-java's framing. */
 export function isXerialFramed(input: Buffer): boolean {
@@ -78,6 +81,9 @@ export function decompressSnappy(input: Buffer, limitBytes: number, codec: Snapp
     if (length === 0) continue;
     totalBytes += checkBlock(block, limitBytes - totalBytes);
     blocks.push(block);
+    if (blocks.length > freeBlocks && totalBytes < blocks.length * leastAverageBlockBytes) {
+      throw new RecordError('invalid', `snappy data in ${blocks.length} blocks of next to nothing`);
+    }
   }
   if (blocks.length === 1) return decodeBlock(blocks[0]!, codec);
   return Buffer.concat(

@@ -107,6 +107,14 @@ describe('snappy framings', () => {
     expect(decompress('snappy', snappyBlocks.compressSync(Buffer.alloc(0))).length).toBe(0);
   });
 
+  it('refuses thousands of blocks of a byte', () => {
+    const header = compress('snappy', Buffer.alloc(0));
+    const block = Buffer.from('00000003010061', 'hex');
+    const blocks = (count: number) => Buffer.concat([header, ...Array.from({ length: count }, () => block)]);
+    expect(decompress('snappy', blocks(1000)).toString()).toBe('a'.repeat(1000));
+    expect(recordErrorOf(() => decompress('snappy', blocks(1001))).kind).toBe('invalid');
+  });
+
   it('believes no block that claims more than its bytes can hold, and allocates nothing for it', () => {
     const claim = Buffer.from([0xff, 0xff, 0xff, 0xff, 0x07, 0, 1]);
     expect(recordErrorOf(() => decompress('snappy', claim)).kind).toBe('too-large');
