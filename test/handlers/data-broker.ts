@@ -41,19 +41,21 @@ import {
   type FetchSettings,
 } from '../../src/services/fetch/fetch-service.ts';
 import { ProducerIds } from '../../src/services/producers/producer-ids.ts';
-import type { StorageEngine } from '../../src/storage/engine.ts';
+import type { ReadResult, StorageEngine } from '../../src/storage/engine.ts';
 import { openMemoryEngine } from '../../src/storage/memory/memory-engine.ts';
 import { VirtualClock } from '../../src/util/clock.ts';
 import { silentLog } from '../../src/util/log.ts';
 import { FakeTopicDirectory } from '../fakes/topic-directory.ts';
+
+export type EngineOverride = (engine: StorageEngine) => Partial<StorageEngine>;
 
 export interface DataBrokerOptions {
   readonly fetchSettings?: Partial<FetchSettings>;
   readonly appendSettings?: AppendSettings;
   readonly append?: Partial<AppendServiceOptions>;
   readonly fetch?: Partial<FetchServiceOptions>;
-  /** Wraps the engine: to count and to fail calls. */
-  readonly wrap?: (engine: StorageEngine) => StorageEngine;
+  /** Stands in for parts of the engine. */
+  readonly override?: EngineOverride;
   readonly stampOffsets?: boolean;
 }
 
@@ -66,13 +68,15 @@ export class DataBroker {
   readonly connection = new FakeConnection();
   /** Buffers lent to answers and not given back. */
   lent = 0;
+  /** Calls of the engine by name. */
+  readonly calls = new Map<string, number>();
   private readonly handlers: readonly AnyHandler[];
 
   constructor(options: DataBrokerOptions = {}) {
     const { clock } = this;
     const payloadFormat = { stamp: stampBatch, isStamped: isBatchStamped, isIntact: isBatchIntact };
     const engine = openMemoryEngine({ payloadFormat, clock, stampOffsets: options.stampOffsets ?? true });
-    this.engine = this.counting(options.wrap?.(engine) ?? engine);
+    this.engine = this.observed(engine, options.override);
     this.topics = new FakeTopicDirectory(this.engine);
     const { topics } = this;
     this.appends = new AppendService({
@@ -107,29 +111,31 @@ export class DataBroker {
     ];
   }
 
-  /** Counts what is read and released. */
-  private counting(engine: StorageEngine): StorageEngine {
-    const broker = this;
-    return new Proxy(engine, {
-      get(target, name) {
-        if (name !== 'read') {
-          const value = Reflect.get(target, name);
-          return typeof value === 'function' ? value.bind(target) : value;
-        }
-        const lend = (result: Awaited<ReturnType<StorageEngine['read']>>) => {
-          if (result.outcome !== 'read') return result;
-          broker.lent++;
-          let released = false;
-          const release = () => {
-            if (released) throw new Error('released twice');
-            released = true;
-            broker.lent--;
-            result.release();
-          };
-          return { ...result, release };
-        };
-        return (...args: Parameters<StorageEngine['read']>) => {
-          const result = target.read(...args);
+  /** The engine with what a test puts in its place; counts its calls, and what is read and released. */
+  private observed(engine: StorageEngine, override: EngineOverride | undefined): StorageEngine {
+    const { calls } = this;
+    const overrides = override?.(engine) ?? {};
+    const lend = (result: ReadResult): ReadResult => {
+      if (result.outcome !== 'read') return result;
+      this.lent++;
+      let released = false;
+      const release = () => {
+        if (released) throw new Error('released twice');
+        released = true;
+        this.lent--;
+        result.release();
+      };
+      return { ...result, release };
+    };
+    return new Proxy({} as StorageEngine, {
+      get(_, name) {
+        const owner = name in overrides ? overrides : engine;
+        const value = Reflect.get(owner, name);
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]) => {
+          calls.set(String(name), (calls.get(String(name)) ?? 0) + 1);
+          const result = value.apply(owner, args);
+          if (name !== 'read') return result;
           return result instanceof Promise ? result.then(lend) : lend(result);
         };
       },
