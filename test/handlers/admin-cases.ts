@@ -1,5 +1,5 @@
 /**
- * Requests whose answers by Apache Kafka are kept in admin-answers.json (recorded by record-admin-answers.ts): one broker, started
+ * Requests whose answers by Apache Kafka are kept in admin-answers.jsonl (recorded by record-admin-answers.ts): one broker, started
  * empty, asked in this order.
  */
 

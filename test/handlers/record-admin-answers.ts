@@ -46,13 +46,10 @@ async function ask([, apiKey, apiVersion, request]: AdminCase): Promise<unknown>
   return api.response.decode(reader, apiVersion);
 }
 
-const answers: Record<string, unknown> = {};
+const lines: string[] = [];
 for (const adminCase of adminCases) {
-  answers[adminCase[0]] = comparable(await ask(adminCase));
+  lines.push(`${JSON.stringify([adminCase[0], comparable(await ask(adminCase))])}\n`);
   if (changing.has(adminCase[1])) await new Promise((resolve) => setTimeout(resolve, settleMs));
 }
-const lines = Object.entries(answers).map(
-  ([name, answer]) => `${JSON.stringify(name)}: ${JSON.stringify(answer)}`,
-);
-writeFileSync(join(process.cwd(), 'test/handlers/admin-answers.json'), `{\n${lines.join(',\n')}\n}\n`);
+writeFileSync(join(process.cwd(), 'test/handlers/admin-answers.jsonl'), lines.join(''));
 process.stdout.write(`${lines.length} answers recorded\n`);
