@@ -121,6 +121,11 @@ export class CoordinatorRuntime<StateRecord, Machine extends CoordinatorMachine<
     return Promise.all(answers);
   }
 
+  /** Tells all who wait for other clients to come again: the broker is about to end. */
+  releaseWaiting(): void {
+    for (const shard of this.#shards.values()) shard.releaseWaiting(errorCodes.COORDINATOR_NOT_AVAILABLE);
+  }
+
   /** Makes durable what is pending and tells all who wait that the coordinator is gone. */
   async close(): Promise<void> {
     if (this.#closed) return;

@@ -106,6 +106,12 @@ class StateGroup {
   }
 }
 
+/** An offset, and how many bytes the shard had appended before it. */
+interface LogPlace {
+  readonly offset: number;
+  readonly bytes: number;
+}
+
 type ShardState = 'loading' | 'active' | 'closed';
 
 export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<StateRecord>> {
@@ -140,6 +146,10 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
   #trimmedBytes = 0;
   #snapshotBytes = 0;
   #snapshotRuns = false;
+  /** A snapshot stands in the log, and what is before it could not be trimmed yet. */
+  #trimDue: LogPlace | undefined;
+  /** After a failure the log grows by a piece before the next attempt. */
+  #retryBytes = 0;
 
   constructor(options: ShardOptions<StateRecord, Machine>) {
     this.name = options.name;
@@ -186,6 +196,18 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     const result = pending.result();
     if (!pending.settled) this.#unanswered.add(pending as unknown as PendingAnswer<unknown>);
     return result;
+  }
+
+  /** Answers those whom no append holds back but another client: they shall not keep the broker from ending. */
+  releaseWaiting(code: ErrorCode): void {
+    const held = new Set(
+      [...this.#inFlight, this.#open].flatMap((group) => group.replies.map((reply) => reply.pending)),
+    );
+    for (const pending of [...this.#unanswered]) {
+      if (held.has(pending)) continue;
+      this.#unanswered.delete(pending);
+      pending.settle(pending.fail(code));
+    }
   }
 
   /** Makes durable what was appended, then tells everyone who still waits that the coordinator is gone. */
@@ -351,6 +373,7 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     this.#machine = undefined;
     for (const timer of this.#timers) timer.cancel();
     this.#timers.clear();
+    this.#open.settle('refused');
     this.#open = new StateGroup();
     this.#flushIsDue = false;
     this.#inFlight.length = 0;
@@ -391,6 +414,8 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
       if (life !== this.#life) return;
       this.#appendedBytes = sizeBytes;
       this.#trimmedBytes = 0;
+      this.#trimDue = undefined;
+      this.#retryBytes = 0;
       this.#machine = machine;
       this.#state = 'active';
       const lease = this.#lease;
@@ -468,10 +493,14 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
       this.#limits.snapshotLogBytes,
       this.#limits.snapshotGrowth * this.#snapshotBytes,
     );
-    if (this.logBytes < dueBytes) return;
+    if (this.logBytes < Math.max(dueBytes, this.#retryBytes)) return;
     this.#snapshotRuns = true;
-    this.#snapshot(this.#life)
+    const life = this.#life;
+    const shortened = this.#trimDue === undefined ? this.#snapshot(life) : this.#trim(life, this.#trimDue);
+    shortened
       .catch((error: unknown) => {
+        if (error instanceof AssertionFailure) throw error;
+        this.#retryBytes = this.logBytes + this.#limits.snapshotLogBytes;
         this.#options.log.warn(
           { partition: this.name, err: error },
           'A coordinator log could not be shortened',
@@ -489,10 +518,10 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
   async #snapshot(life: number): Promise<void> {
     const machine = this.#machine;
     assert(machine !== undefined, 'a snapshot without a machine');
-    const { engine, queue, format } = this.#options;
+    const { format } = this.#options;
     // All that is appended from here on stays. Where the state turns out to be empty this is where the log shall begin.
     const last = this.#open.records.length > 0 ? this.#open : this.#inFlight.at(-1);
-    const end = { offset: this.#endOffset, bytes: this.#appendedBytes };
+    const end: LogPlace = { offset: this.#endOffset, bytes: this.#appendedBytes };
     let first: StateGroup | undefined;
     let sizeBytes = 0;
     let pieceBytes = 0;
@@ -515,9 +544,16 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     if (pieceBytes > 0 && !(await inTheLog(this.#open))) return;
     const beginning = first ?? last;
     if (beginning !== undefined && !(await inTheLog(beginning))) return;
-    await engine.trim(queue, beginning === undefined ? end.offset : beginning.baseOffset);
-    if (life !== this.#life) return;
-    this.#trimmedBytes = beginning === undefined ? end.bytes : beginning.startBytes;
     this.#snapshotBytes = sizeBytes;
+    this.#trimDue =
+      beginning === undefined ? end : { offset: beginning.baseOffset, bytes: beginning.startBytes };
+    await this.#trim(life, this.#trimDue);
+  }
+
+  async #trim(life: number, place: LogPlace): Promise<void> {
+    await this.#options.engine.trim(this.#options.queue, place.offset);
+    if (life !== this.#life) return;
+    this.#trimDue = undefined;
+    this.#trimmedBytes = place.bytes;
   }
 }

@@ -108,6 +108,11 @@ export class GroupCoordinator {
     return this.#runtime.loadedPartitions;
   }
 
+  /** Answers members that wait for one another; called before connections are drained, which would wait for them, too. */
+  releaseWaiting(): void {
+    this.#runtime.releaseWaiting();
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#expiry?.cancel();
