@@ -410,7 +410,7 @@ export class Connection implements ClientConnection, Flushable {
       this.host.counters.answers += 1;
     } else if (context.state === 'close') {
       if (context.closeReason !== undefined) this.note('request', context.closeReason, context);
-      this.stopReading();
+      this.startNoMore();
       this.endWhenWritten = true;
       if (context.hasReleases) this.outboxRequests.push(context);
     } else if (context.hasReleases) this.outboxRequests.push(context);
@@ -536,7 +536,7 @@ export class Connection implements ClientConnection, Flushable {
   /** Reads no more and ends when what was started is answered. */
   private closeAfterAnswers(): void {
     if (this.isGone || this.isClosing) return;
-    this.stopReading();
+    this.startNoMore();
     if (this.answers.size === 0) {
       this.endWhenWritten = true;
       this.scheduleFlush();
@@ -547,12 +547,14 @@ export class Connection implements ClientConnection, Flushable {
     this.answers.push(last);
   }
 
-  private stopReading(): void {
+  private startNoMore(): void {
     if (this.isClosing) return;
     this.isClosing = true;
     this.closingAtScan = this.host.currentScan();
-    this.socket.pause();
     this.frames.close();
+    // What still comes is read and dropped: bytes left unread would make the system reset the connection, and the answers
+    // before this one would be lost to the client. It also shows when the client is gone.
+    this.unpause();
   }
 
   /** Finishes what was started, wakes waits, then ends. Without a line in the log: the broker says once that it drains. */
