@@ -187,7 +187,7 @@ describe('errors answer at once', () => {
     expect(await ask(4)).toBe(errorCodes.FENCED_LEADER_EPOCH);
     expect(await ask(6)).toBe(errorCodes.UNKNOWN_LEADER_EPOCH);
     expect(await ask(5)).toBe(0);
-    expect(await ask(-1)).toBe(0);
+    expect([await ask(-1), await ask(-2)]).toEqual([0, 0]);
   });
 
   it('a last fetched epoch that ended earlier', async () => {

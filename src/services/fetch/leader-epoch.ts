@@ -9,9 +9,9 @@ import type { QueueBounds, QueueId, StorageEngine } from '../../storage/engine.t
 /** "No epoch", in requests and answers. */
 export const noEpoch = -1;
 
-/** The error of a request made under `clientEpoch` (-1: it does not say), or NONE. */
+/** The error of a request made under `clientEpoch` (below 0: it does not say), or NONE. */
 export function checkLeaderEpoch(clientEpoch: number, currentEpoch: number): number {
-  if (clientEpoch === noEpoch || clientEpoch === currentEpoch) return errorCodes.NONE;
+  if (clientEpoch < 0 || clientEpoch === currentEpoch) return errorCodes.NONE;
   return clientEpoch < currentEpoch ? errorCodes.FENCED_LEADER_EPOCH : errorCodes.UNKNOWN_LEADER_EPOCH;
 }
 

@@ -272,6 +272,11 @@ export class PartitionReader {
 }
 
 const noAborted: readonly AbortedTransaction[] = [];
+const partitionErrors: ReadonlySet<number> = new Set([
+  errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
+  errorCodes.UNKNOWN_TOPIC_ID,
+  errorCodes.INCONSISTENT_TOPIC_ID,
+]);
 
 function answer(
   target: FetchTarget,
@@ -293,7 +298,7 @@ function answer(
   };
 }
 
-/** As Kafka: -1 for every offset, and no records. */
+/** As Kafka: -1 for every offset, no records, and a list of aborted transactions only where there is no such partition. */
 export function fail(target: FetchTarget, errorCode: number): void {
   target.sizeBytes = 0;
   target.answer = {
@@ -303,7 +308,7 @@ export function fail(target: FetchTarget, errorCode: number): void {
     lastStableOffset: -1,
     logStartOffset: -1,
     divergingEpoch: undefined,
-    abortedTransactions: undefined,
+    abortedTransactions: partitionErrors.has(errorCode) ? noAborted : null,
     records: noRecords,
   };
 }
