@@ -1,0 +1,191 @@
+/**
+ * Aligned blocks of files in memory, within a budget of bytes, the least recently used given up first: one disk read for all who
+ * wait for a block, and at most so many reads at a time. Used for log segments and for index runs; knows neither's format.
+ */
+import { assert } from '../../util/assert.ts';
+
+/** A file that blocks are read of. */
+export interface BlockSource {
+  /** Unique in this process. */
+  readonly sourceId: number;
+  /** Fills `into` with the block's bytes; answers how many there are (fewer at the file's end). */
+  readBlock(block: number, into: Buffer): Promise<number>;
+}
+
+/** Blocks of a source are numbered below this. */
+const blockSpan = 2 ** 24;
+
+export class CachedBlock {
+  readonly bytes: Buffer;
+  readonly view: DataView;
+  /** Bytes that the file had. */
+  length = 0;
+  key = -1;
+  pins = 0;
+  isDropped = false;
+  /** One bit for every 8 bytes: what begins there was checked. For the user of the cache. */
+  readonly checked: Uint8Array;
+
+  constructor(sizeBytes: number) {
+    this.bytes = Buffer.allocUnsafeSlow(sizeBytes);
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, sizeBytes);
+    this.checked = new Uint8Array((sizeBytes + 63) >> 6);
+  }
+
+  isChecked(at: number): boolean {
+    return (this.checked[at >> 6]! & (1 << ((at >> 3) & 7))) !== 0;
+  }
+
+  setChecked(at: number): void {
+    this.checked[at >> 6]! |= 1 << ((at >> 3) & 7);
+  }
+}
+
+/** Lets so many run at a time, the others in the order that they came. */
+export class ReadGate {
+  private free: number;
+  private readonly waiting: (() => void)[] = [];
+
+  constructor(atOnce: number) {
+    this.free = atOnce;
+  }
+
+  async run<T>(action: () => Promise<T>): Promise<T> {
+    if (this.free > 0) this.free--;
+    else await new Promise<void>((resolve) => this.waiting.push(resolve));
+    try {
+      return await action();
+    } finally {
+      const next = this.waiting.shift();
+      if (next === undefined) this.free++;
+      else next();
+    }
+  }
+}
+
+const maxSpareBlocks = 4;
+
+export class BlockCache {
+  readonly blockBytes: number;
+  private readonly budgetBytes: number;
+  private readonly gate: ReadGate;
+  /** In the order of use, the oldest first. */
+  private readonly blocks = new Map<number, CachedBlock>();
+  private readonly loading = new Map<number, Promise<CachedBlock>>();
+  private readonly spare: CachedBlock[] = [];
+
+  constructor(blockBytes: number, budgetBytes: number, gate: ReadGate) {
+    this.blockBytes = blockBytes;
+    this.budgetBytes = budgetBytes;
+    this.gate = gate;
+  }
+
+  get sizeBytes(): number {
+    return this.blocks.size * this.blockBytes;
+  }
+
+  /**
+   * The block, pinned: `unpin` it when done. At once where it is in memory with at least `neededBytes`, else read; it may
+   * then still be shorter, which means that the file is.
+   */
+  pin(source: BlockSource, block: number, neededBytes: number): CachedBlock | Promise<CachedBlock> {
+    const key = keyOf(source, block);
+    const cached = this.blocks.get(key);
+    if (cached !== undefined && cached.length >= neededBytes) {
+      this.blocks.delete(key);
+      this.blocks.set(key, cached);
+      cached.pins++;
+      return cached;
+    }
+    return this.load(source, block, key).then((loaded) => {
+      loaded.pins++;
+      return loaded;
+    });
+  }
+
+  unpin(block: CachedBlock): void {
+    assert(block.pins > 0, 'a block is unpinned once');
+    block.pins--;
+    if (block.pins === 0 && block.isDropped) this.keepSpare(block);
+  }
+
+  /** Starts to read a block that will be asked for soon. */
+  readAhead(source: BlockSource, block: number): void {
+    const key = keyOf(source, block);
+    if (this.blocks.has(key) || this.loading.has(key)) return;
+    this.load(source, block, key).catch(() => {}); // whoever needs it will meet the error
+  }
+
+  has(source: BlockSource, block: number): boolean {
+    return this.blocks.has(keyOf(source, block));
+  }
+
+  /** Forgets the blocks of a file that is gone. */
+  forget(source: BlockSource): void {
+    for (const [key, block] of this.blocks) {
+      if (Math.floor(key / blockSpan) === source.sourceId) this.drop(key, block);
+    }
+  }
+
+  private load(source: BlockSource, block: number, key: number): Promise<CachedBlock> {
+    let loading = this.loading.get(key);
+    if (loading === undefined) {
+      loading = this.gate
+        .run(async () => {
+          const fresh = this.spare.pop() ?? new CachedBlock(this.blockBytes);
+          fresh.length = 0;
+          fresh.isDropped = false;
+          fresh.checked.fill(0);
+          fresh.length = await source.readBlock(block, fresh.bytes);
+          return fresh;
+        })
+        .then(
+          (fresh) => {
+            this.loading.delete(key);
+            this.keep(key, fresh);
+            return fresh;
+          },
+          (error: unknown) => {
+            this.loading.delete(key);
+            throw error;
+          },
+        );
+      this.loading.set(key, loading);
+    }
+    return loading;
+  }
+
+  private keep(key: number, block: CachedBlock): void {
+    const shorter = this.blocks.get(key);
+    if (shorter !== undefined) this.drop(key, shorter);
+    block.key = key;
+    this.blocks.set(key, block);
+    // Those who wait for it pin it before anything else runs; until then it must not be used again.
+    block.pins++;
+    queueMicrotask(() => queueMicrotask(() => this.unpin(block)));
+    for (const [oldestKey, oldest] of this.blocks) {
+      if (this.sizeBytes <= this.budgetBytes || oldest === block) break;
+      this.drop(oldestKey, oldest);
+    }
+  }
+
+  private drop(key: number, block: CachedBlock): void {
+    this.blocks.delete(key);
+    block.isDropped = true;
+    if (block.pins === 0) this.keepSpare(block);
+  }
+
+  private keepSpare(block: CachedBlock): void {
+    if (this.spare.length < maxSpareBlocks) this.spare.push(block);
+  }
+}
+
+function keyOf(source: BlockSource, block: number): number {
+  return source.sourceId * blockSpan + block;
+}
+
+let lastSourceId = 0;
+
+export function newSourceId(): number {
+  return ++lastSourceId;
+}

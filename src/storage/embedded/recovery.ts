@@ -1,0 +1,437 @@
+/**
+ * Opens a data directory: reads the manifest and what it names, replays the log from there, decides on its end, and leaves the
+ * directory as a running engine may go on from. Nothing is created or changed before everything was found to be in order.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../../util/clock.ts';
+import type { Log } from '../../util/log.ts';
+import { CatalogueTable } from '../catalogue-table.ts';
+import type { PayloadFormat, QueueId } from '../engine.ts';
+import { ProducerWindow, type ProducerWindowLimits } from '../producer-window.ts';
+import { BlockCache, type ReadGate } from './block-cache.ts';
+import type { Checksum } from './checksum.ts';
+import { ConsumeQueueIndex } from './consume-queue-index.ts';
+import type { FrozenTable } from './consume-queue-table.ts';
+import { type DirectoryLayout, producersFileName, stateFileName } from './directory-layout.ts';
+import { decodeEngineChange, decodeIndexChanges, type EngineChange } from './engine-changes.ts';
+import { type EntryHeader, isQueueKind, kindEngineChanges, kindIndexChanges } from './entry-header.ts';
+import { errorCodeOf, type FileSystem } from './file-system.ts';
+import { describeLocation, segmentFileName, segmentOf } from './location.ts';
+import { cutLog, DataLossError, listSegments, scanLog } from './log-scan.ts';
+import {
+  type Manifest,
+  type RunReference,
+  readManifest,
+  readWhole,
+  type SegmentReference,
+  writeManifest,
+} from './manifest.ts';
+import { IndexStore } from './ordered-index/index-store.ts';
+import { QueueState } from './queue-state.ts';
+import { type RunContext, rebuildRun } from './run-build.ts';
+import { RunDamagedError, RunFile, runBlockBytes, runFileName } from './run-file.ts';
+import type { EmbeddedSettings } from './settings.ts';
+import { decodeState, openSnapshot } from './state-snapshot.ts';
+
+export interface RecoveryOptions {
+  readonly fileSystem: FileSystem;
+  readonly layout: DirectoryLayout;
+  readonly crc32c: Checksum;
+  readonly format: PayloadFormat;
+  readonly clock: Clock;
+  readonly logger: Log;
+  readonly settings: EmbeddedSettings;
+  readonly producerLimits: ProducerWindowLimits;
+  readonly readGate: ReadGate;
+  readonly acceptLoss: boolean;
+}
+
+/** Everything that a running engine begins with. */
+export interface RecoveredData {
+  /** Durable; says that the log is in use. */
+  readonly manifest: Manifest;
+  readonly queues: Map<QueueId, QueueState>;
+  readonly table: CatalogueTable;
+  readonly leases: Map<string, number>;
+  readonly window: ProducerWindow;
+  readonly index: ConsumeQueueIndex;
+  readonly orderedIndex: IndexStore;
+  readonly runContext: RunContext;
+  /** Where the log goes on. */
+  readonly position: number;
+  readonly segmentExists: boolean;
+  readonly lastStoreTimeMs: number;
+  readonly headSealed: readonly SegmentReference[];
+  readonly frozen: readonly FrozenTable[];
+}
+
+export async function recover(options: RecoveryOptions): Promise<RecoveredData> {
+  const { fileSystem, layout, crc32c } = options;
+  const manifest = await readManifest(fileSystem, layout.root, crc32c);
+  if (manifest === undefined) {
+    await refuseForeignData(options);
+    return new Recovery(options, await createDirectory(options), true).run();
+  }
+  return new Recovery(options, manifest, false).run();
+}
+
+/** A log without its manifest is not an empty directory. */
+async function refuseForeignData({ fileSystem, layout }: RecoveryOptions): Promise<void> {
+  if ((await fileSystem.stat(layout.commitLog)) === undefined) return;
+  const segments = await listSegments(fileSystem, layout.commitLog);
+  for (const number of segments) {
+    const info = await fileSystem.stat(`${layout.commitLog}/${segmentFileName(number)}`);
+    if (info !== undefined && info.sizeBytes === 0) continue;
+    throw new DataLossError(
+      `${layout.root} holds log segments but no manifest: it is damaged or only partly copied. ` +
+        'Restore the whole directory, or start with an empty one',
+    );
+  }
+}
+
+async function createDirectory(options: RecoveryOptions): Promise<Manifest> {
+  const { fileSystem, layout, crc32c } = options;
+  for (const path of [layout.commitLog, layout.consumeQueues, layout.orderedIndex, layout.snapshots]) {
+    await fileSystem.mkdir(path);
+  }
+  const manifest: Manifest = {
+    storageId: randomBytes(16).toString('base64url'),
+    logEpoch: 0,
+    durablePosition: 0,
+    isClean: false,
+    extents: [],
+    headSegment: 0,
+    headSealed: [],
+    pieces: [],
+    indexedTo: 0,
+    state: { number: undefined, position: 0 },
+    producers: { number: undefined, position: 0 },
+    orderedIndex: { runs: [], position: 0 },
+    nextFileNumber: 1,
+  };
+  // Syncs the directory's own names as well.
+  await writeManifest(fileSystem, layout.root, crc32c, manifest);
+  return manifest;
+}
+
+class Recovery {
+  private readonly options: RecoveryOptions;
+  private readonly manifest: Manifest;
+  private readonly isNew: boolean;
+  private readonly runContext: RunContext;
+  private readonly queues = new Map<QueueId, QueueState>();
+  private readonly table = new CatalogueTable();
+  private readonly leases = new Map<string, number>();
+  private readonly window: ProducerWindow;
+  private readonly index = new ConsumeQueueIndex();
+  private orderedIndex: IndexStore | undefined;
+  private readonly frozen: FrozenTable[] = [];
+  private headSealed: SegmentReference[];
+  private lastStoreTimeMs = 0;
+  private indexedTo: number;
+
+  constructor(options: RecoveryOptions, manifest: Manifest, isNew: boolean) {
+    this.options = options;
+    this.manifest = manifest;
+    this.isNew = isNew;
+    this.window = new ProducerWindow(options.clock, options.producerLimits);
+    this.headSealed = [...manifest.headSealed];
+    this.indexedTo = manifest.indexedTo;
+    let nextFileNumber = manifest.nextFileNumber;
+    const { fileSystem, layout, crc32c, format, settings } = options;
+    this.runContext = {
+      fileSystem,
+      layout,
+      crc32c,
+      format,
+      cache: new BlockCache(runBlockBytes, settings.indexCacheBytes, options.readGate),
+      nextFileNumber: () => nextFileNumber++,
+    };
+  }
+
+  async run(): Promise<RecoveredData> {
+    const { fileSystem, layout, crc32c, format, logger, acceptLoss } = this.options;
+    const { manifest } = this;
+    try {
+      await this.checkSegments();
+      await this.loadState();
+      await this.loadProducers();
+      this.orderedIndex = await this.openOrderedIndex();
+      const changedRuns = await this.openRuns();
+      const from = Math.min(
+        manifest.indexedTo,
+        manifest.state.position,
+        manifest.producers.position,
+        manifest.orderedIndex.position,
+      );
+      const startedMs = this.options.clock.monotonicMs();
+      const scan = await scanLog({
+        fileSystem,
+        directory: layout.commitLog,
+        crc32c,
+        format,
+        from,
+        durablePosition: manifest.durablePosition,
+        acceptLoss,
+        visit: (header, payload) => this.replay(header, payload),
+        segmentEnded: (segment, next) => this.segmentEnded(segment, next),
+      });
+      for (const lost of scan.losses) logger.error({ lost }, 'started without data that had been durable');
+      const isClean = manifest.isClean && scan.end === manifest.durablePosition && scan.tornBytes === 0;
+      if (!isClean && !this.isNew) {
+        logger.info(
+          {
+            replayed_from: describeLocation(from),
+            log_end: describeLocation(scan.end),
+            torn_bytes: scan.tornBytes,
+            duration_ms: Math.round(this.options.clock.monotonicMs() - startedMs),
+          },
+          'recovered after an unclean shutdown',
+        );
+      }
+      if (!isClean) await cutLog(fileSystem, layout.commitLog, from, scan.end);
+      for (const queue of this.queues.values()) queue.visibleEndOffset = queue.nextOffset;
+      const next: Manifest = {
+        ...manifest,
+        ...changedRuns,
+        logEpoch: isClean || this.isNew ? manifest.logEpoch : manifest.logEpoch + 1,
+        durablePosition: scan.end,
+        isClean: false,
+        nextFileNumber: this.runContext.nextFileNumber(),
+      };
+      if (!this.isNew) await writeManifest(fileSystem, layout.root, crc32c, next);
+      await this.removeStrays(next);
+      const segmentPath = `${layout.commitLog}/${segmentFileName(segmentOf(scan.end))}`;
+      return {
+        manifest: next,
+        queues: this.queues,
+        table: this.table,
+        leases: this.leases,
+        window: this.window,
+        index: this.index,
+        orderedIndex: this.orderedIndex,
+        runContext: this.runContext,
+        position: scan.end,
+        segmentExists: (await fileSystem.stat(segmentPath)) !== undefined,
+        lastStoreTimeMs: this.lastStoreTimeMs,
+        headSealed: this.headSealed,
+        frozen: this.frozen,
+      };
+    } catch (error) {
+      this.index.close();
+      await this.orderedIndex?.close();
+      throw error;
+    }
+  }
+
+  /** The segments that the manifest tells the size of are there, whole. */
+  private async checkSegments(): Promise<void> {
+    const { manifest } = this;
+    const sealed = [...manifest.extents.flatMap((extent) => extent.segments), ...manifest.headSealed];
+    const { fileSystem, layout, acceptLoss, logger } = this.options;
+    if ((await fileSystem.stat(layout.commitLog)) === undefined) {
+      throw new DataLossError(
+        `${layout.commitLog} is missing, though the manifest beside it names its files`,
+      );
+    }
+    for (const { number, sizeBytes } of sealed) {
+      const path = `${layout.commitLog}/${segmentFileName(number)}`;
+      const info = await fileSystem.stat(path);
+      if (info !== undefined && !info.isDirectory && !info.isOther && info.sizeBytes >= sizeBytes) continue;
+      const fault =
+        info === undefined
+          ? `${path} is missing`
+          : `${path} has ${info.sizeBytes} bytes instead of ${sizeBytes}, or is no file`;
+      if (!acceptLoss) {
+        throw new DataLossError(
+          `${fault}. Restore it from a copy, or start with --accept-loss to go on without what it held`,
+        );
+      }
+      logger.error({ lost: fault }, 'started without data that had been durable');
+    }
+  }
+
+  private async loadState(): Promise<void> {
+    const { number } = this.manifest.state;
+    if (number === undefined) return;
+    const content = await this.snapshot('state', stateFileName(number));
+    // Queues and catalogue are nothing to guess at: without them nothing could be found, and permissions would be gone.
+    const state = decodeState(content);
+    this.table.load(state.catalogue, state.catalogueVersion);
+    for (const { id, startOffset, nextOffset, sizeBytes } of state.queues) {
+      this.queues.set(id, new QueueState(id, startOffset, nextOffset, sizeBytes));
+    }
+    for (const [name, epoch] of state.leases) this.leases.set(name, epoch);
+  }
+
+  private async loadProducers(): Promise<void> {
+    const { number } = this.manifest.producers;
+    if (number === undefined) return;
+    try {
+      this.window.restore(await this.snapshot('producers', producersFileName(number)));
+    } catch (error) {
+      if (!this.options.acceptLoss) throw error;
+      this.options.logger.error({ error: (error as Error).message }, 'started without known producers');
+    }
+  }
+
+  private async snapshot(kind: string, name: string): Promise<Buffer> {
+    const path = `${this.options.layout.snapshots}/${name}`;
+    const bytes = await readWhole(this.options.fileSystem, path);
+    if (bytes === undefined) throw new DataLossError(`${path} is missing, though the manifest names it`);
+    const content = openSnapshot(kind, bytes, this.options.crc32c);
+    if (content === undefined) throw new DataLossError(`${path} is damaged`);
+    return content;
+  }
+
+  private async openOrderedIndex(): Promise<IndexStore> {
+    const { fileSystem, layout } = this.options;
+    return IndexStore.open({ fileSystem, directory: layout.orderedIndex }, this.manifest.orderedIndex.runs);
+  }
+
+  /** Opens the index runs; those that are damaged or missing are made again from the log. */
+  private async openRuns(): Promise<Pick<Manifest, 'extents' | 'pieces'>> {
+    const { extents, pieces } = this.manifest;
+    const runs: RunFile[] = [];
+    this.index.setRuns(runs);
+    const opened = async (reference: RunReference): Promise<RunReference> => {
+      const run = await this.openRun(reference);
+      runs.push(run);
+      return run.reference;
+    };
+    const newExtents = [];
+    for (const extent of extents) newExtents.push({ ...extent, run: await opened(extent.run) });
+    const newPieces = [];
+    for (const piece of pieces) newPieces.push(await opened(piece));
+    return { extents: newExtents, pieces: newPieces };
+  }
+
+  private async openRun(reference: RunReference): Promise<RunFile> {
+    const { fileSystem, layout, crc32c, logger } = this.options;
+    const { cache } = this.runContext;
+    try {
+      return await RunFile.open(fileSystem, layout.consumeQueues, crc32c, cache, reference);
+    } catch (error) {
+      if (!(error instanceof RunDamagedError) && errorCodeOf(error) !== 'ENOENT') throw error;
+      const { message } = error as Error;
+      logger.error({ error: message }, 'an index run is damaged or missing; making it again from the log');
+      await fileSystem.mkdir(layout.consumeQueues);
+      const rebuilt = await rebuildRun(this.runContext, reference);
+      for (const lost of rebuilt.losses) logger.error({ lost }, 'entries are damaged in the log');
+      await fileSystem.syncDirectory(layout.consumeQueues);
+      return RunFile.open(fileSystem, layout.consumeQueues, crc32c, cache, rebuilt.reference);
+    }
+  }
+
+  /** One entry of the log, into whatever is older than it. */
+  private replay(header: EntryHeader, payload: Buffer): void {
+    const { manifest } = this;
+    const { location, kind } = header;
+    if (header.storeTimeMs > this.lastStoreTimeMs) this.lastStoreTimeMs = header.storeTimeMs;
+    if (kind === kindIndexChanges) {
+      if (location < manifest.orderedIndex.position) return;
+      this.orderedIndex!.settle(this.orderedIndex!.apply(decodeIndexChanges(payload)));
+      return;
+    }
+    if (kind === kindEngineChanges) {
+      this.replayChange(decodeEngineChange(payload), location);
+      return;
+    }
+    if (!isQueueKind(kind)) return;
+    const { baseOffset, count, payloadBytes, maxTimestampMs, storeTimeMs, producer } = header;
+    const queue = this.queues.get(header.queue);
+    if (queue !== undefined) {
+      if (location >= manifest.state.position) {
+        queue.nextOffset = Math.max(queue.nextOffset, baseOffset + count);
+        queue.sizeBytes += payloadBytes;
+      }
+      if (location >= this.indexedTo) {
+        this.index.add(queue, location, baseOffset, count, payloadBytes, maxTimestampMs, storeTimeMs);
+      }
+    }
+    if (producer !== undefined && location >= manifest.producers.position) {
+      this.window.record(producer, {
+        baseOffset,
+        lastOffset: baseOffset + count - 1,
+        storeTimeMs,
+        maxTimestampMs,
+      });
+    }
+  }
+
+  private replayChange(change: EngineChange, location: number): void {
+    const { manifest } = this;
+    if (change.op === 'catalogue' && location >= manifest.producers.position) {
+      for (const id of change.dropQueues) this.window.dropQueue(id);
+    }
+    if (location < manifest.state.position) return;
+    applyEngineChange(change, this.queues, this.table, this.leases);
+  }
+
+  private segmentEnded(segment: SegmentReference, next: number): void {
+    if (!this.headSealed.some((known) => known.number === segment.number)) this.headSealed.push(segment);
+    if (next <= this.indexedTo) return;
+    const from = this.frozen.at(-1)?.to ?? this.indexedTo;
+    this.frozen.push(this.index.freeze(from, next));
+  }
+
+  /** Files that no manifest names: what was being written when the last process ended. */
+  private async removeStrays(manifest: Manifest): Promise<void> {
+    const { layout } = this.options;
+    const runs = new Set([
+      ...manifest.pieces.map((piece) => runFileName(piece.number)),
+      ...manifest.extents.map((extent) => runFileName(extent.run.number)),
+    ]);
+    const snapshots = new Set<string>();
+    if (manifest.state.number !== undefined) snapshots.add(stateFileName(manifest.state.number));
+    if (manifest.producers.number !== undefined) snapshots.add(producersFileName(manifest.producers.number));
+    const segments = new Set(
+      manifest.extents.flatMap((extent) => extent.segments.map(({ number }) => segmentFileName(number))),
+    );
+    const isOldSegment = (name: string): boolean =>
+      /^\d{10}\.log$/.test(name) && Number(name.slice(0, 10)) < manifest.headSegment && !segments.has(name);
+    await this.removeFrom(layout.consumeQueues, (name) => name.endsWith('.run') && !runs.has(name));
+    await this.removeFrom(
+      layout.snapshots,
+      (name) => /\.(state|producers)(\.new)?$/.test(name) && !snapshots.has(name),
+    );
+    await this.removeFrom(layout.commitLog, isOldSegment);
+  }
+
+  private async removeFrom(directory: string, isStray: (name: string) => boolean): Promise<void> {
+    const { fileSystem } = this.options;
+    if ((await fileSystem.stat(directory)) === undefined) {
+      await fileSystem.mkdir(directory);
+      return;
+    }
+    for (const name of await fileSystem.readdir(directory)) {
+      if (isStray(name)) await fileSystem.unlink(`${directory}/${name}`);
+    }
+  }
+}
+
+/** What an engine entry says, done to the state in memory: at run time when its order is fixed, and again by recovery. */
+export function applyEngineChange(
+  change: EngineChange,
+  queues: Map<QueueId, QueueState>,
+  table: CatalogueTable,
+  leases: Map<string, number>,
+): void {
+  if (change.op === 'lease') {
+    leases.set(change.name, change.epoch);
+  } else if (change.op === 'trim') {
+    const queue = queues.get(change.queue);
+    if (queue === undefined) return;
+    queue.startOffset = Math.max(queue.startOffset, change.toOffset);
+    queue.sizeBytes -= change.removedBytes;
+  } else {
+    for (const id of change.createQueues) queues.set(id, new QueueState(id));
+    for (const id of change.dropQueues) {
+      const queue = queues.get(id);
+      if (queue === undefined) continue;
+      queue.isDropped = true;
+      queues.delete(id);
+    }
+    table.apply(change.changes, change.version);
+  }
+}

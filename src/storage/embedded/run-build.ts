@@ -1,0 +1,129 @@
+/** Makes index runs: from a table in memory, and again from the log where a run's file is lost or damaged. */
+import type { PayloadFormat, QueueId } from '../engine.ts';
+import type { BlockCache } from './block-cache.ts';
+import type { Checksum } from './checksum.ts';
+import { ConsumeQueueTable, type FrozenTable } from './consume-queue-table.ts';
+import type { DirectoryLayout } from './directory-layout.ts';
+import { isQueueKind } from './entry-header.ts';
+import type { FileSystem } from './file-system.ts';
+import { locationOf, segmentOf } from './location.ts';
+import { scanLog } from './log-scan.ts';
+import type { RunReference } from './manifest.ts';
+import { QueueState } from './queue-state.ts';
+import { RunFile, RunWriter, runFileName } from './run-file.ts';
+import { mergeRuns } from './run-merge.ts';
+
+const rowsAtOnce = 8192;
+
+export interface RunContext {
+  readonly fileSystem: FileSystem;
+  readonly layout: DirectoryLayout;
+  readonly crc32c: Checksum;
+  readonly format: PayloadFormat;
+  readonly cache: BlockCache;
+  nextFileNumber(): number;
+}
+
+/** Lets others run between slices of long work. */
+export function pause(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Durable when it resolves, but for the directory. */
+export async function writeFrozenTable(context: RunContext, frozen: FrozenTable): Promise<RunReference> {
+  const { fileSystem, layout, crc32c } = context;
+  const writer = await RunWriter.create(
+    fileSystem,
+    layout.consumeQueues,
+    crc32c,
+    context.nextFileNumber(),
+    frozen.from,
+    frozen.to,
+  );
+  try {
+    const { table, queueIds } = frozen;
+    let slice = 0;
+    for (let at = 0; at < queueIds.length; at++) {
+      const first = frozen.firstRow(at);
+      writer.beginQueue(queueIds[at]!);
+      for (let row = first; row >= 0; row = table.next(row)) {
+        writer.add(
+          table.locations[row]!,
+          table.baseOffsets[row]!,
+          table.maxTimestampsMs[row]!,
+          table.sizesBytes[row]!,
+          table.counts[row]!,
+        );
+        if (++slice < rowsAtOnce) continue;
+        slice = 0;
+        await (writer.writeIfDue() ?? pause());
+      }
+      writer.endQueue(table.storeTimeMs(first), table.storeTimeMs(frozen.lastRow(at)));
+    }
+    return await writer.finish();
+  } catch (error) {
+    await writer.abandon();
+    throw error;
+  }
+}
+
+/**
+ * Makes a run again from the entries of [from, to). What is damaged there is left out where not even its header holds. Answers the
+ * new run's reference and what could not be read.
+ */
+export async function rebuildRun(
+  context: RunContext,
+  reference: RunReference,
+): Promise<{ readonly reference: RunReference; readonly losses: readonly string[] }> {
+  const { fileSystem, layout, crc32c, format, cache } = context;
+  const losses: string[] = [];
+  const parts: RunReference[] = [];
+  for (let from = reference.from; from < reference.to; ) {
+    const to = Math.min(reference.to, locationOf(segmentOf(from) + 1, 0));
+    const table = new ConsumeQueueTable();
+    const queues = new Map<QueueId, QueueState>();
+    const result = await scanLog({
+      fileSystem,
+      directory: layout.commitLog,
+      crc32c,
+      format,
+      from,
+      until: to,
+      durablePosition: to,
+      acceptLoss: true,
+      visit: (header) => {
+        if (!isQueueKind(header.kind)) return;
+        let queue = queues.get(header.queue);
+        if (queue === undefined) {
+          queue = new QueueState(header.queue);
+          queues.set(header.queue, queue);
+        }
+        const { location, baseOffset, count, payloadBytes, maxTimestampMs, storeTimeMs } = header;
+        table.add(queue, location, baseOffset, count, payloadBytes, maxTimestampMs, storeTimeMs);
+      },
+      segmentEnded: () => {},
+    });
+    losses.push(...result.losses);
+    parts.push(await writeFrozenTable(context, table.freeze(from, to)));
+    from = to;
+  }
+  if (parts.length === 1) return { reference: parts[0]!, losses };
+  const runs: RunFile[] = [];
+  for (const part of parts) {
+    runs.push(await RunFile.open(fileSystem, layout.consumeQueues, crc32c, cache, part));
+  }
+  const merged = await mergeRuns(
+    fileSystem,
+    layout.consumeQueues,
+    crc32c,
+    context.nextFileNumber(),
+    runs,
+    () => 0,
+    pause,
+  );
+  for (const run of runs) {
+    run.retire();
+    await fileSystem.unlink(`${layout.consumeQueues}/${runFileName(run.reference.number)}`);
+  }
+  return { reference: merged, losses };
+}

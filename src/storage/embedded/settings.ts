@@ -1,0 +1,62 @@
+/** The embedded engine's limits and times, each with its default. */
+const kibibyte = 1024;
+const mebibyte = 1024 * kibibyte;
+
+export interface EmbeddedSettings {
+  /** A segment is closed before it would grow beyond this; a group that is larger gets a segment of its own. */
+  readonly segmentBytes: number;
+  /** Memory of one append slab. */
+  readonly slabBytes: number;
+  /** Slabs kept for readers of the log's tail after they are written. */
+  readonly tailCacheBytes: number;
+  /** Accepted and not yet written; beyond it `appendRoom` waits. */
+  readonly maxUnwrittenBytes: number;
+  /** At most this much goes to the file in one write. */
+  readonly maxWriteBytes: number;
+  /** Written and not durable: at this much a flush starts whether anybody waits or not. */
+  readonly flushDirtyBytes: number;
+  /** The longest that a written entry waits for its flush. */
+  readonly flushIntervalMs: number;
+  /** The disk was full: how long until the write is tried again. */
+  readonly fullRetryMs: number;
+  /** Unit of disk reads and of the block cache. */
+  readonly readBlockBytes: number;
+  readonly blockCacheBytes: number;
+  /** Blocks of index runs in memory. */
+  readonly indexCacheBytes: number;
+  /** One read answers at most this much from disk, whatever it asks for. */
+  readonly maxDiskReadBytes: number;
+  /** Thread-pool reads at a time, of both caches together. */
+  readonly maxReadsAtOnce: number;
+  /** The index table in memory is sealed to a run at so many entries ... */
+  readonly sealEntries: number;
+  /** ... or after so much log, whichever comes first. */
+  readonly sealBytes: number;
+  /** Sealed tables that wait for their run file; beyond it `appendRoom` waits. */
+  readonly maxSealedTables: number;
+  /** Neighbouring runs that are merged into one. */
+  readonly mergeWidth: number;
+  /** Pieces (runs of the head) kept before they are merged early. */
+  readonly maxPieces: number;
+}
+
+export const defaultEmbeddedSettings: EmbeddedSettings = {
+  segmentBytes: 256 * mebibyte,
+  slabBytes: 4 * mebibyte,
+  tailCacheBytes: 64 * mebibyte,
+  maxUnwrittenBytes: 32 * mebibyte,
+  maxWriteBytes: 8 * mebibyte,
+  flushDirtyBytes: 8 * mebibyte,
+  flushIntervalMs: 500,
+  fullRetryMs: 1000,
+  readBlockBytes: 512 * kibibyte,
+  blockCacheBytes: 32 * mebibyte,
+  indexCacheBytes: 8 * mebibyte,
+  maxDiskReadBytes: 8 * mebibyte,
+  maxReadsAtOnce: 2,
+  sealEntries: 256 * 1024,
+  sealBytes: 64 * mebibyte,
+  maxSealedTables: 4,
+  mergeWidth: 8,
+  maxPieces: 16,
+};

@@ -1,0 +1,78 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { crc32c } from '../../../protocol/records/crc32c.ts';
+import { openEmbeddedEngine } from '../../../src/storage/embedded/embedded-engine.ts';
+import { NodeFileSystem } from '../../../src/storage/embedded/node-file-system.ts';
+import type { EmbeddedSettings } from '../../../src/storage/embedded/settings.ts';
+import { SimulatedDisk } from '../../fakes/simulated-disk.ts';
+import { describeEngineContract, type EngineUnderTest } from '../engine-contract.ts';
+import { testPayloadFormat } from '../test-payload.ts';
+
+interface Variant {
+  readonly stampOffsets?: boolean;
+  readonly settings?: Partial<EmbeddedSettings>;
+}
+
+async function onSimulatedDisk(
+  variant: Variant,
+  disk = new SimulatedDisk({ seed: 1 }),
+): Promise<EngineUnderTest> {
+  const engine = await openEmbeddedEngine({
+    directory: '/data',
+    payloadFormat: testPayloadFormat,
+    crc32c,
+    fileSystem: disk,
+    ...variant,
+  });
+  return {
+    engine,
+    async reopen() {
+      await engine.close();
+      return onSimulatedDisk(variant, disk);
+    },
+    killAndReopen: () => onSimulatedDisk(variant, disk.crash('kill', 2)),
+    holdFlushes: () => disk.holdSyncs(),
+    dispose: () => engine.close(),
+  };
+}
+
+async function onRealDisk(directory: string): Promise<EngineUnderTest> {
+  const engine = await openEmbeddedEngine({
+    directory,
+    payloadFormat: testPayloadFormat,
+    crc32c,
+    fileSystem: new NodeFileSystem(),
+  });
+  return {
+    engine,
+    async reopen() {
+      await engine.close();
+      return onRealDisk(directory);
+    },
+    async dispose() {
+      await engine.close();
+      await rm(directory, { recursive: true });
+    },
+  };
+}
+
+/** Everything happens early: rolls, seals, merges, evictions. */
+const small: Partial<EmbeddedSettings> = {
+  segmentBytes: 16 * 1024,
+  slabBytes: 4096,
+  tailCacheBytes: 8192,
+  readBlockBytes: 4096,
+  blockCacheBytes: 16 * 1024,
+  sealEntries: 20,
+  sealBytes: 8 * 1024,
+  maxPieces: 3,
+  mergeWidth: 2,
+};
+
+describeEngineContract('embedded, on a simulated disk', () => onSimulatedDisk({}));
+describeEngineContract('embedded, payloads without offsets', () => onSimulatedDisk({ stampOffsets: false }));
+describeEngineContract('embedded, everything small', () => onSimulatedDisk({ settings: small }));
+describeEngineContract('embedded, on this disk', async () =>
+  onRealDisk(await mkdtemp(join(tmpdir(), 'odradek-'))),
+);
