@@ -172,6 +172,8 @@ export class Gateway implements AdminSource {
 
   private async close(): Promise<void> {
     if (this.currentState !== 'failed') this.currentState = 'draining';
+    // Members that wait for one another would hold the drain up.
+    this.services.groups.releaseWaiting();
     const cutOff = await this.server.drain(this.server.settings.drainTimeoutMs);
     if (cutOff > 0) {
       this.options.log.warn(
