@@ -183,16 +183,6 @@ export const identityKeys = [
     update: 'cluster-wide',
     standing: 'ignored',
   }),
-  define(
-    'server.max.startup.time.ms',
-    'LONG',
-    '9223372036854775807',
-    'How long the start may take before it is given up.',
-    {
-      valid: atLeast(0),
-      standing: 'ignored',
-    },
-  ),
   define('config.providers', 'LIST', '', 'Sources from which values of settings are looked up.', {
     update: 'cluster-wide',
     standing: 'absent',

@@ -21,13 +21,13 @@ export const ownKeys = [
       valid: atLeast(4096),
     },
   ),
-  define('rmq.commitlog.segment.bytes', 'LONG', 1073741824, 'Size of a file of the commit log.', {
+  define('rmq.commitlog.segment.bytes', 'LONG', 268435456, 'Size of a file of the commit log.', {
     valid: between(1048576, 4294967295),
   }),
   define(
     'rmq.commitlog.unwritten.max.bytes',
     'LONG',
-    67108864,
+    33554432,
     'Bytes accepted and not yet written; more make producers wait.',
     { valid: atLeast(1048576) },
   ),
@@ -46,10 +46,10 @@ export const ownKeys = [
       valid: atLeast(1048576),
     },
   ),
-  define('rmq.cache.read.bytes', 'LONG', 67108864, 'Memory for records read from the disk.', {
+  define('rmq.cache.read.bytes', 'LONG', 33554432, 'Memory for records read from the disk.', {
     valid: atLeast(1048576),
   }),
-  define('rmq.index.cache.bytes', 'LONG', 33554432, 'Memory for index blocks read from the disk.', {
+  define('rmq.index.cache.bytes', 'LONG', 8388608, 'Memory for index blocks read from the disk.', {
     valid: atLeast(262144),
   }),
   define('rmq.topic.max.partitions', 'INT', 100000, 'Partitions that one topic may have.', {
@@ -59,10 +59,10 @@ export const ownKeys = [
     valid: atLeast(1),
   }),
   define(
-    'rmq.producers.max.per.partition',
+    'rmq.producers.max',
     'INT',
-    1000,
-    'Producers remembered for a partition, the most recent.',
+    100000,
+    'Idempotent producers remembered, counted for each partition that they write to; the most recent.',
     {
       valid: atLeast(1),
     },

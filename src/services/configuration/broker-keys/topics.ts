@@ -254,10 +254,6 @@ export const topicKeys = [
     update: dynamic,
     standing: 'ignored',
   }),
-  define('log.initial.task.delay.ms', 'LONG', 30000, 'How long after the start the first clean-up runs.', {
-    valid: atLeast(0),
-    standing: 'ignored',
-  }),
   define(
     'num.recovery.threads.per.data.dir',
     'INT',
@@ -357,16 +353,6 @@ export const topicKeys = [
     {
       valid: atLeast(1),
       update: dynamic,
-    },
-  ),
-  define(
-    'producer.id.expiration.check.interval.ms',
-    'INT',
-    600000,
-    'How often silent producers are forgotten.',
-    {
-      valid: atLeast(1),
-      standing: 'ignored',
     },
   ),
 ] as const;
