@@ -35,8 +35,6 @@ export interface StartConfig {
   readonly memory: boolean;
   readonly dataDirectory: string;
   readonly admin: { readonly host: string; readonly port: number } | undefined;
-  /** CLUSTER_ID of the environment: the id that new data is to have. */
-  readonly clusterId: string | undefined;
   readonly remarks: readonly StartRemark[];
 }
 
@@ -213,6 +211,13 @@ function checkConfig(given: GivenSettings, extras: StartExtras): StartConfig {
     });
   }
 
+  if (extras.clusterId !== undefined) {
+    remarks.push({
+      level: 'info',
+      message: 'CLUSTER_ID is not used: the cluster id belongs to the data and is made with it',
+    });
+  }
+
   const directories = broker.list('log.dirs').length > 0 ? broker.list('log.dirs') : broker.list('log.dir');
   const dataDirectory = directories[0];
   if (dataDirectory === undefined) throw new StartConfigError('log.dirs: there must be one directory');
@@ -235,7 +240,6 @@ function checkConfig(given: GivenSettings, extras: StartExtras): StartConfig {
     memory: extras.memory,
     dataDirectory,
     admin,
-    clusterId: extras.clusterId,
     remarks,
   };
 }

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { apiByKey } from '../protocol/generated/apis.ts';
+import { crc32c } from '../protocol/records/crc32c.ts';
 import { isBatchIntact, isBatchStamped, stampBatch } from '../protocol/records/record-batch.ts';
 import type { AdminServer } from './admin/admin-server.ts';
 import type { AdminSource, BrokerState, BrokerStatus } from './admin/admin-source.ts';
@@ -105,7 +106,10 @@ export class Gateway implements AdminSource {
     if (config.admin !== undefined) {
       // Only who asks for the HTTP side pays for loading it.
       const { openAdminServer } = await import('./admin/admin-server.ts');
-      this.admin = await openAdminServer(this, config.admin.host, config.admin.port);
+      const { host, port } = config.admin;
+      this.admin = await openAdminServer(this, host, port).catch((error: Error) => {
+        throw new StartError(`cannot listen on --admin ${host}:${port}: ${error.message}`);
+      });
     }
     this.currentState = 'ready';
   }
@@ -203,15 +207,52 @@ export class Gateway implements AdminSource {
   }
 }
 
-async function openEngine(options: GatewayOptions): Promise<StorageEngine> {
-  const { config, clock, log } = options;
+/** The start failed for a reason that an operator can do something about. The message is for them. */
+export class StartError extends Error {
+  override readonly name = 'StartError';
+}
+
+/** What engines call errors whose messages are for operators. */
+const operatorErrors = new Set(['DirectoryInUseError', 'DataLossError', 'ManifestError']);
+
+async function openEngine({ config, clock, log }: GatewayOptions): Promise<StorageEngine> {
+  const settings = config.broker;
+  const producerLimits = {
+    maxProducers: settings.int('rmq.producers.max'),
+    expirationMs: settings.int('producer.id.expiration.ms'),
+  };
   if (config.memory) {
+    // Only the engine in use is loaded.
     const { openMemoryEngine } = await import('./storage/memory/memory-engine.ts');
-    return openMemoryEngine({ payloadFormat: recordBatches, clock });
+    return openMemoryEngine({ payloadFormat: recordBatches, clock, producerLimits });
   }
-  log.warn({}, 'there is no engine on disk yet: everything is kept in memory');
-  const { openMemoryEngine } = await import('./storage/memory/memory-engine.ts');
-  return openMemoryEngine({ payloadFormat: recordBatches, clock });
+  const { openEmbeddedEngine } = await import('./storage/embedded/embedded-engine.ts');
+  try {
+    return await openEmbeddedEngine({
+      directory: config.dataDirectory,
+      payloadFormat: recordBatches,
+      crc32c,
+      clock,
+      log,
+      producerLimits,
+      acceptLoss: settings.boolean('rmq.commitlog.accept.loss'),
+      settings: {
+        segmentBytes: settings.long('rmq.commitlog.segment.bytes'),
+        tailCacheBytes: settings.long('rmq.cache.tail.bytes'),
+        maxUnwrittenBytes: settings.long('rmq.commitlog.unwritten.max.bytes'),
+        flushDirtyBytes: settings.int('rmq.flush.dirty.bytes'),
+        flushIntervalMs: Math.min(settings.int('rmq.flush.interval.ms'), settings.flushMs),
+        blockCacheBytes: settings.long('rmq.cache.read.bytes'),
+        indexCacheBytes: settings.long('rmq.index.cache.bytes'),
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    if (operatorErrors.has(error.name)) throw new StartError(error.message);
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === undefined) throw error;
+    throw new StartError(`cannot open the data in ${config.dataDirectory}: ${error.message}`);
+  }
 }
 
 function buildServices(options: GatewayOptions, engine: StorageEngine): Services {

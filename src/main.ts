@@ -4,7 +4,7 @@ import { hostname } from 'node:os';
 import { parseCommandLine, UsageError, usage } from './command-line.ts';
 import { loadConfig, type StartConfig, StartConfigError } from './config.ts';
 import { ListenError } from './connection/listener.ts';
-import { Gateway } from './gateway.ts';
+import { Gateway, StartError } from './gateway.ts';
 import { type BrokerLog, createLog } from './telemetry/log.ts';
 import { SystemClock } from './util/clock.ts';
 import { packageVersion } from './version.ts';
@@ -111,11 +111,7 @@ function die(log: BrokerLog, error: Error, what: string, code: number): never {
 
 /** What an operator can put right gets one line; anything else its stack. */
 function isForOperator(error: unknown): error is Error {
-  return (
-    error instanceof StartConfigError ||
-    error instanceof ListenError ||
-    (error instanceof Error && 'forOperator' in error)
-  );
+  return error instanceof StartConfigError || error instanceof StartError || error instanceof ListenError;
 }
 
 main().catch((error: unknown) => {
