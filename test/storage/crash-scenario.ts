@@ -91,23 +91,24 @@ export class CrashScenario {
     if (engine.epoch <= this.epoch) this.fail(`epoch ${engine.epoch} comes after ${this.epoch}`);
     this.storageId = engine.storageId;
     this.epoch = engine.epoch;
-    if (this.queues.size === 0) {
-      for (const queue of firstQueues) {
-        this.queues.set(queue, { isDropped: 'no', isCreated: 'asked', trimAsked: 0, trimAcked: 0 });
-      }
-      this.catalogueAsked.push('first');
-      const done = await this.orDeath(
-        engine.catalogue.update({
-          changes: [{ key: 'k', value: Buffer.from('first') }],
-          createQueues: firstQueues,
-        }),
-      );
-      if (done === undefined) return;
-      this.catalogueAcked = 1;
-      for (const queue of this.queues.values()) queue.isCreated = 'yes';
-    } else {
-      await this.orDeath(this.judge(engine, policy));
+    if (this.queues.size === 0) await this.begin(engine);
+    else await this.orDeath(this.judge(engine, policy));
+  }
+
+  private async begin(engine: StorageEngine): Promise<void> {
+    for (const queue of firstQueues) {
+      this.queues.set(queue, { isDropped: 'no', isCreated: 'asked', trimAsked: 0, trimAcked: 0 });
     }
+    this.catalogueAsked.push('first');
+    const done = await this.orDeath(
+      engine.catalogue.update({
+        changes: [{ key: 'k', value: Buffer.from('first') }],
+        createQueues: firstQueues,
+      }),
+    );
+    if (done === undefined) return;
+    this.catalogueAcked = 1;
+    for (const queue of this.queues.values()) queue.isCreated = 'yes';
   }
 
   /** Asks for `operations` things, several at a time, until all are answered or the disk is dead. */
@@ -293,7 +294,7 @@ export class CrashScenario {
       this.catalogueAsked.length = 0;
       this.groups.clear();
       this.nextSequence.clear();
-      return this.start(undefined);
+      return this.begin(engine);
     }
     this.catalogueAsked.length = updates;
     this.catalogueAcked = updates;
@@ -391,7 +392,7 @@ export class CrashScenario {
     this.expectSame(
       'the index',
       found.map((row) => `${row.key}=${row.value}`),
-      [...rows].map(([key, value]) => `${key}=${value}`).sort(),
+      [...rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) => `${key}=${value}`),
     );
   }
 

@@ -3,6 +3,7 @@
  * file puts the parts together and holds what must happen in one go: checking a group, giving it its offsets, putting its
  * entries into the log. Everything that waits (writing, flushing, sealing, reading from disk) is in the parts.
  */
+import { dirname } from 'node:path';
 import { assert } from '../../util/assert.ts';
 import { type Clock, SystemClock } from '../../util/clock.ts';
 import { type Log, silentLog } from '../../util/log.ts';
@@ -92,7 +93,7 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
   const settings = { ...defaultEmbeddedSettings, ...options.settings };
   const clock = options.clock ?? new SystemClock();
   const logger = (options.log ?? silentLog).component('storage');
-  await fileSystem.mkdir(options.directory);
+  await makeDirectory(fileSystem, options.directory);
   const lock = await fileSystem.lock(options.directory);
   try {
     const readGate = new ReadGate(settings.maxReadsAtOnce);
@@ -113,6 +114,15 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
     await lock.release();
     throw error;
   }
+}
+
+/** With the directories above it, and so that their names survive a power cut. */
+async function makeDirectory(fileSystem: FileSystem, path: string): Promise<void> {
+  if ((await fileSystem.stat(path)) !== undefined) return;
+  const parent = dirname(path);
+  if (parent !== path) await makeDirectory(fileSystem, parent);
+  await fileSystem.mkdir(path);
+  await fileSystem.syncDirectory(parent);
 }
 
 interface GrantedLease {

@@ -369,7 +369,10 @@ class Recovery {
   }
 
   private segmentEnded(segment: SegmentReference, next: number): void {
-    if (!this.headSealed.some((known) => known.number === segment.number)) this.headSealed.push(segment);
+    const isKnown =
+      segment.number < this.manifest.headSegment ||
+      this.headSealed.some((known) => known.number === segment.number);
+    if (!isKnown) this.headSealed.push(segment);
     if (next <= this.indexedTo) return;
     const from = this.frozen.at(-1)?.to ?? this.indexedTo;
     this.frozen.push(this.index.freeze(from, next));

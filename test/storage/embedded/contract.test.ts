@@ -8,6 +8,7 @@ import type { EmbeddedSettings } from '../../../src/storage/embedded/settings.ts
 import { SimulatedDisk } from '../../fakes/simulated-disk.ts';
 import { describeEngineContract, type EngineUnderTest } from '../engine-contract.ts';
 import { testPayloadFormat } from '../test-payload.ts';
+import { smallSettings } from './small-settings.ts';
 
 interface Variant {
   readonly stampOffsets?: boolean;
@@ -57,22 +58,9 @@ async function onRealDisk(directory: string): Promise<EngineUnderTest> {
   };
 }
 
-/** Everything happens early: rolls, seals, merges, evictions. */
-const small: Partial<EmbeddedSettings> = {
-  segmentBytes: 16 * 1024,
-  slabBytes: 4096,
-  tailCacheBytes: 8192,
-  readBlockBytes: 4096,
-  blockCacheBytes: 16 * 1024,
-  sealEntries: 20,
-  sealBytes: 8 * 1024,
-  maxPieces: 3,
-  mergeWidth: 2,
-};
-
 describeEngineContract('embedded, on a simulated disk', () => onSimulatedDisk({}));
 describeEngineContract('embedded, payloads without offsets', () => onSimulatedDisk({ stampOffsets: false }));
-describeEngineContract('embedded, everything small', () => onSimulatedDisk({ settings: small }));
+describeEngineContract('embedded, everything small', () => onSimulatedDisk({ settings: smallSettings }));
 describeEngineContract('embedded, on this disk', async () =>
   onRealDisk(await mkdtemp(join(tmpdir(), 'odradek-'))),
 );
