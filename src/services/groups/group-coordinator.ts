@@ -14,6 +14,7 @@ import type { MaybePromise, StorageEngine } from '../../storage/engine.ts';
 import type { Clock, Timer } from '../../util/clock.ts';
 import type { Log } from '../../util/log.ts';
 import { type CoordinatorLimits, defaultCoordinatorLimits } from '../coordinator/coordinator-limits.ts';
+import type { Effects } from '../coordinator/coordinator-machine.ts';
 import { CoordinatorRuntime, type WhenMissing } from '../coordinator/coordinator-runtime.ts';
 import type { Topic, TopicDirectory } from '../topics/topic.ts';
 import {
@@ -26,12 +27,13 @@ import {
 import { type GroupRecord, groupRecordFormat } from './group-records.ts';
 import type { GroupSettings } from './group-settings.ts';
 import { deadGroup, type GroupFilter, GroupStateMachine } from './group-state-machine.ts';
-import type {
-  FetchedTopic,
-  OffsetCommit,
-  OffsetCommitAnswer,
-  OffsetDeleteAnswer,
-  WantedTopic,
+import {
+  type FetchedTopic,
+  maxOffsetsDroppedAtOnce,
+  type OffsetCommit,
+  type OffsetCommitAnswer,
+  type OffsetDeleteAnswer,
+  type WantedTopic,
 } from './offset-commits.ts';
 
 export interface GroupCoordinatorOptions {
@@ -239,12 +241,9 @@ export class GroupCoordinator {
   // ----- what nobody asks for
 
   async #onTopicDeleted(topic: Topic): Promise<void> {
-    const counts = await this.#runtime.executeOnAll<number>(
-      () => 0,
-      (machine, effects, ticket) =>
-        effects.reply(ticket, machine.offsetCommits.onTopicDeleted(topic.name, topic.id, effects)),
+    const offsets = await this.#dropOffsets((machine, effects) =>
+      machine.offsetCommits.onTopicDeleted(topic.name, topic.id, effects),
     );
-    const offsets = counts.reduce((sum, count) => sum + count, 0);
     if (offsets > 0)
       this.#log.info({ topic: topic.name, offsets }, 'Dropped the offsets committed for a deleted topic');
   }
@@ -257,11 +256,22 @@ export class GroupCoordinator {
   }
 
   async #expire(): Promise<void> {
-    const counts = await this.#runtime.executeOnAll<number>(
-      () => 0,
-      (machine, effects, ticket) => effects.reply(ticket, machine.offsetCommits.expire(effects)),
-    );
-    const offsets = counts.reduce((sum, count) => sum + count, 0);
+    const offsets = await this.#dropOffsets((machine, effects) => machine.offsetCommits.expire(effects));
     if (offsets > 0) this.#log.info({ offsets }, 'Dropped committed offsets whose retention is over');
+  }
+
+  /** Runs a command that drops up to so many offsets on every machine until none has more. Returns how many were dropped. */
+  async #dropOffsets(
+    drop: (machine: GroupStateMachine, effects: Effects<GroupRecord>) => number,
+  ): Promise<number> {
+    let dropped = 0;
+    for (;;) {
+      const counts = await this.#runtime.executeOnAll<number>(
+        () => 0,
+        (machine, effects, ticket) => effects.reply(ticket, drop(machine, effects)),
+      );
+      for (const count of counts) dropped += count;
+      if (!counts.some((count) => count >= maxOffsetsDroppedAtOnce)) return dropped;
+    }
   }
 }

@@ -19,6 +19,9 @@ import type { GroupRecord } from './group-records.ts';
 import type { GroupSettings } from './group-settings.ts';
 import type { GroupTable } from './group-table.ts';
 
+/** Tombstones that one command appends at most when offsets expire or their topic goes; what is left takes another command. */
+export const maxOffsetsDroppedAtOnce = 10_000;
+
 export interface OffsetCommit {
   readonly groupId: string;
   /** '' with generation -1: a consumer that manages itself. */
@@ -211,12 +214,13 @@ export class OffsetCommits {
     return errorCodes.NONE;
   }
 
-  /** Drops what was committed for a topic that is gone. Returns how many offsets. */
+  /** Drops what was committed for a topic that is gone, up to `maxOffsetsDroppedAtOnce`. Returns how many offsets. */
   onTopicDeleted(name: string, topicId: string, effects: GroupEffects): number {
     let count = 0;
     for (const groupId of [...this.#offsets.groupIds]) {
       for (const [partition, committed] of [...(this.#offsets.of(groupId).get(name) ?? [])]) {
         if (isOfAnotherTopic(committed, topicId)) continue;
+        if (count === maxOffsetsDroppedAtOnce) return count;
         this.#forget(groupId, name, partition, effects);
         count++;
       }
@@ -240,7 +244,9 @@ export class OffsetCommits {
     }
   }
 
-  /** Drops offsets whose time is over, and groups of which nothing is left. Returns how many offsets. */
+  /**
+   * Drops offsets whose time is over, up to `maxOffsetsDroppedAtOnce`, and groups of which nothing is left. Returns how many offsets.
+   */
   expire(effects: GroupEffects): number {
     const nowMs = this.#timers.nowMs();
     let count = 0;
@@ -258,6 +264,7 @@ export class OffsetCommits {
               ? nowMs >= committed.expireTimestampMs
               : nowMs - startMsOf(committed) >= this.#settings.offsetsRetentionMs;
           if (isOver) {
+            if (count === maxOffsetsDroppedAtOnce) return count;
             this.#forget(group.groupId, topic, partition, effects);
             count++;
           } else {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { errorName } from '../../../protocol/error-codes.ts';
+import { maxOffsetsDroppedAtOnce } from '../../../src/services/groups/offset-commits.ts';
 import { GroupHarness, minuteMs, subscription, topicId } from './group-machine-harness.ts';
 
 const dayMs = 24 * 60 * minuteMs;
@@ -406,6 +407,27 @@ describe('retention', () => {
     expect(h.expire()).toBe(0);
     await h.clock.advance(1);
     expect(h.expire()).toBe(1);
+  });
+
+  it('is not done with too many at once', async () => {
+    const h = new GroupHarness({ offsetsRetentionMs: 1 });
+    const count = maxOffsetsDroppedAtOnce + 5;
+    h.commit({
+      topics: [
+        {
+          name: 'orders',
+          topicId,
+          partitions: Array.from({ length: count }, (_, index) => partitionOf(index, 1)),
+        },
+      ],
+    });
+    await h.clock.advance(1);
+    expect([h.expire(), h.state(), h.expire(), h.state()]).toEqual([
+      maxOffsetsDroppedAtOnce,
+      'Empty',
+      5,
+      'Dead',
+    ]);
   });
 
   it('drops groups of which nothing is left, but not one whose member is on its way back', async () => {
