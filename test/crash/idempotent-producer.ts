@@ -128,7 +128,7 @@ export class IdempotentProducer {
   }
 
   private async loop(client: WireClient, partitions: readonly PartitionState[]): Promise<void> {
-    while (!this.isDone && this.failures.length === 0) {
+    while (!client.isGone && !this.isDone && this.failures.length === 0) {
       const sending = partitions.flatMap((partition) => {
         // Not always all of them, so that groups differ.
         if (!this.isStopping && this.random() < 0.3) return [];

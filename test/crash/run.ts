@@ -4,10 +4,9 @@
  * Bundles the broker from its sources and kills it N times under load. `--bug` puts one of seeded-bugs.ts into the bundle, to
  * see that it is found. Ends with `N passed, N failed`.
  */
-import { copyFile, mkdtemp, rm } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { bundleWithBug } from './broker-process.ts';
+import { bundleBroker } from './bundled-broker.ts';
 import { runCrashTest } from './crash-test.ts';
 import { seededBugs } from './seeded-bugs.ts';
 
@@ -28,14 +27,11 @@ if (values.bug !== undefined && bug === undefined) {
   throw new Error(`--bug is one of ${seededBugs.map(({ name }) => name).join(', ')}`);
 }
 
-const root = resolve(dirname(process.argv[1]!), '../..');
-const bundleDirectory = await mkdtemp(join(root, '.cache/crash-'));
+const broker = await bundleBroker(resolve(dirname(process.argv[1]!), '../..'), bug);
 try {
-  // The broker reads its version from the file above its folder.
-  await copyFile(join(root, 'package.json'), join(bundleDirectory, 'package.json'));
   console.log(`seed ${values.seed}${bug === undefined ? '' : `, with the bug: ${bug.name}`}`);
   const { passed, failed } = await runCrashTest({
-    program: await bundleWithBug(root, 'src/main.ts', join(bundleDirectory, 'dist'), bug),
+    program: broker.program,
     cycles: Number(values.cycles),
     seed: Number(values.seed),
     mode,
@@ -46,5 +42,5 @@ try {
   console.log(`${passed} passed, ${failed} failed`);
   process.exitCode = failed === 0 ? 0 : 1;
 } finally {
-  await rm(bundleDirectory, { recursive: true });
+  await broker.remove();
 }

@@ -54,6 +54,10 @@ export class WireClient {
     });
   }
 
+  get isGone(): boolean {
+    return this.gone !== undefined;
+  }
+
   /** Rejects when the connection goes before the answer comes. */
   request<Response, Input>(
     request: MessageCodec<unknown, Input>,
