@@ -24,7 +24,7 @@ export const defaultCoordinatorLimits: CoordinatorLimits = {
   loadReadBytes: 1024 * 1024,
   maxBatchBytes: 1024 * 1024,
   maxUnwrittenBytes: 32 * 1024 * 1024,
-  snapshotLogBytes: 4 * 1024 * 1024,
+  snapshotLogBytes: 1024 * 1024,
   snapshotGrowth: 4,
   snapshotChunkBytes: 256 * 1024,
 };
