@@ -66,6 +66,7 @@ export function deleteTopicsHandler(services: Pick<Services, 'config' | 'topics'
         responses.push(refused(null, id, apiError('INVALID_REQUEST', 'Duplicate topic id.')));
       }
       const names = new Set(asked.map(({ name }) => name));
+      const ids = new Set(asked.map(({ topicId }) => topicId));
       for (const { name, topicId } of asked) {
         if (name === null && topicId === ZERO_UUID) {
           const error = apiError('INVALID_REQUEST', 'Neither topic name nor id were specified.');
@@ -74,18 +75,18 @@ export function deleteTopicsHandler(services: Pick<Services, 'config' | 'topics'
           const error = apiError('INVALID_REQUEST', 'You may not specify both topic name and topic id.');
           responses.push(refused(name, topicId, error));
         } else if (name !== null) {
-          if (!repeatedNames.has(name)) doomed.push({ name, topicId: topics.get(name)?.id ?? ZERO_UUID });
+          if (repeatedNames.has(name)) continue;
+          const id = topics.get(name)?.id ?? ZERO_UUID;
+          if (id !== ZERO_UUID && ids.has(id)) {
+            const message = 'The provided topic name maps to an ID that was already supplied.';
+            responses.push(refused(name, id, apiError('INVALID_REQUEST', message)));
+          } else doomed.push({ name, topicId: id });
         } else if (!repeatedIds.has(topicId)) {
           const topic = topics.byId(topicId);
           if (topic === undefined) {
             const error = apiError('UNKNOWN_TOPIC_ID', 'This server does not host this topic ID.');
             responses.push(refused(null, topicId, error));
-          } else if (names.has(topic.name)) {
-            const message = 'The provided topic name maps to an ID that was already supplied.';
-            responses.push(refused(topic.name, topicId, apiError('INVALID_REQUEST', message)));
-          } else {
-            doomed.push({ name: topic.name, topicId });
-          }
+          } else if (!names.has(topic.name)) doomed.push({ name: topic.name, topicId });
         }
       }
       const outcomes = doomed.length === 0 ? [] : await topics.delete(doomed.map(({ name }) => name));
