@@ -51,6 +51,7 @@ export async function runCrashTest(options: CrashTestOptions): Promise<CrashTest
   );
   const committers = ['a', 'b'].map((name) => new OffsetCommitter(`group-${name}`, partitions[0]!.topic));
   let checkers = partitions.map(({ journal }) => new PartitionChecker(journal));
+  let readyMs = 0;
   let passed = 0;
   let failed = 0;
   let isStopping = false;
@@ -72,7 +73,9 @@ export async function runCrashTest(options: CrashTestOptions): Promise<CrashTest
         await broker.kill();
         broker = BrokerProcess.start(options.program, port, dataDirectory);
       }
+      const openedMs = performance.now();
       const apis = await broker.ready(readyWithinMs);
+      readyMs += performance.now() - openedMs;
       if (apis === undefined) {
         report(
           `cycle ${cycle}: FAILED: the broker did not start: ${await broker.kill()}\n${broker.lastOutput}`,
@@ -126,7 +129,7 @@ export async function runCrashTest(options: CrashTestOptions): Promise<CrashTest
   const commits = committers.reduce((sum, committer) => sum + committer.acked + 1, 0);
   report(
     `${records} records in the log, ${resent} batches sent again, ${commits} offset commits, ` +
-      `${(cycles / seconds).toFixed(2)} cycles/s, ${seconds.toFixed(0)} s`,
+      `ready after ${(readyMs / cycles).toFixed(0)} ms, ${(cycles / seconds).toFixed(2)} cycles/s, ${seconds.toFixed(0)} s`,
   );
   return { passed, failed };
 
