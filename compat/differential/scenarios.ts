@@ -1,0 +1,19 @@
+/** All scenarios, in the order in which they run. */
+import type { Scenario } from './scenario.ts';
+import { adminScenarios } from './scenarios/admin.ts';
+import { configScenarios } from './scenarios/configs.ts';
+import { fetchScenarios } from './scenarios/fetch.ts';
+import { groupScenarios } from './scenarios/groups.ts';
+import { offsetScenarios } from './scenarios/offsets.ts';
+import { produceScenarios } from './scenarios/produce.ts';
+import { topicScenarios } from './scenarios/topics.ts';
+
+export const scenarios: readonly Scenario[] = [
+  ...topicScenarios,
+  ...produceScenarios,
+  ...fetchScenarios,
+  ...offsetScenarios,
+  ...groupScenarios,
+  ...configScenarios,
+  ...adminScenarios,
+];
