@@ -11,6 +11,7 @@ import { errorCodes } from '../../protocol/error-codes.ts';
 import type {
   CreateTopicsRequest,
   CreateTopicsRequestCreatableTopic,
+  CreateTopicsResponseCreatableTopicConfigsInput,
   CreateTopicsResponseCreatableTopicResultInput,
   CreateTopicsResponseInput,
 } from '../../protocol/generated/19-create-topics.ts';
@@ -24,6 +25,7 @@ import { type AnyHandler, defineHandler } from './handler.ts';
 import type { Services } from './services.ts';
 
 type TopicResult = CreateTopicsResponseCreatableTopicResultInput;
+type ConfigsAnswer = readonly CreateTopicsResponseCreatableTopicConfigsInput[];
 
 const firstVersionWithDetails = 5;
 
@@ -34,7 +36,28 @@ export function createTopicsHandler(services: Pick<Services, 'config' | 'topics'
     return { name, errorCode: code, errorMessage: message, configs: [] };
   }
 
-  function created(topic: Topic, version: number): TopicResult {
+  /** Told with every topic; topics of one request mostly set the same. */
+  function describedConfigs(): (topic: Topic) => ConfigsAnswer {
+    const described = new Map<string, ConfigsAnswer>();
+    return ({ overrides }) => {
+      const key = JSON.stringify([...overrides]);
+      let configs = described.get(key);
+      if (configs === undefined) {
+        configs = describeTopicConfig(overrides, config).map(({ definition, text, source }) => ({
+          name: definition.name,
+          // As it was given where it was given, as in Kafka.
+          value: overrides.get(definition.name) ?? text,
+          readOnly: false,
+          configSource: source,
+          isSensitive: false,
+        }));
+        described.set(key, configs);
+      }
+      return configs;
+    };
+  }
+
+  function created(topic: Topic, version: number, configsOf: (topic: Topic) => ConfigsAnswer): TopicResult {
     const done = { name: topic.name, errorCode: errorCodes.NONE, errorMessage: null };
     if (version < firstVersionWithDetails) return done;
     return {
@@ -42,14 +65,7 @@ export function createTopicsHandler(services: Pick<Services, 'config' | 'topics'
       topicId: topic.id,
       numPartitions: topic.partitions.length,
       replicationFactor: 1,
-      configs: describeTopicConfig(topic.overrides, config).map(({ definition, text, source }) => ({
-        name: definition.name,
-        // As it was given where it was given, as in Kafka.
-        value: topic.overrides.get(definition.name) ?? text,
-        readOnly: false,
-        configSource: source,
-        isSensitive: false,
-      })),
+      configs: configsOf(topic),
     };
   }
 
@@ -72,10 +88,13 @@ export function createTopicsHandler(services: Pick<Services, 'config' | 'topics'
         if ('code' in wanted) results.push(refused(topic.name, wanted));
         else accepted.push(wanted);
       }
+      const configsOf = describedConfigs();
       const outcomes = accepted.length === 0 ? [] : await topics.create(accepted, request.validateOnly);
       for (const [at, outcome] of outcomes.entries()) {
         const name = accepted[at]!.name;
-        results.push('topic' in outcome ? created(outcome.topic, apiVersion) : refused(name, outcome.error));
+        results.push(
+          'topic' in outcome ? created(outcome.topic, apiVersion, configsOf) : refused(name, outcome.error),
+        );
       }
       return { topics: inOrderOf(request.topics, results) };
     },
