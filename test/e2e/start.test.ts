@@ -168,6 +168,35 @@ describe('the program', () => {
     expect(await started.exit()).toBe(0);
   });
 
+  it('waits for answers that a client does not take, until a second signal', async () => {
+    const settings = ['--set', 'rmq.shutdown.timeout.ms=60000'];
+    const started = new Program([
+      '--listen',
+      '127.0.0.1:0',
+      '--memory',
+      '--admin',
+      '127.0.0.1:0',
+      ...settings,
+    ]);
+    const port = await started.ready();
+    const [, adminPort] = await started.until(/admin on 127\.0\.0\.1:(\d+)/);
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => {});
+    // Answers to ApiVersions that are more than the system's buffers and the broker's limit can hold.
+    const one = Buffer.from([0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff]);
+    socket.pause();
+    socket.write(Buffer.concat(Array.from({ length: 200_000 }, () => one)));
+    for (;;) {
+      const metrics = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text();
+      if (Number(/^odradek_connection_pauses_total (\d+)$/m.exec(metrics)![1]) > 0) break;
+    }
+    started.process.kill('SIGINT');
+    await started.until(/stopping: finishing/);
+    started.process.kill('SIGINT');
+    expect(await started.exit()).toBe(130);
+    socket.destroy();
+  });
+
   it('shows usage and version', async () => {
     const help = new Program(['--help']);
     expect(await help.exit()).toBe(0);
