@@ -97,7 +97,10 @@ export class BlockCache {
       cached.pins++;
       return cached;
     }
+    // A read that is under way may have begun before the bytes were in the file.
+    const isJoined = this.loading.has(key);
     return this.load(source, block, key).then((loaded) => {
+      if (isJoined && loaded.length < neededBytes) return this.pin(source, block, neededBytes);
       loaded.pins++;
       return loaded;
     });

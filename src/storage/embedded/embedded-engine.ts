@@ -67,6 +67,7 @@ import { applyEngineChange, type RecoveredData, recover } from './recovery.ts';
 import { SegmentFiles } from './segment-files.ts';
 import { defaultEmbeddedSettings, type EmbeddedSettings } from './settings.ts';
 import { encodeState, type QueueRecord } from './state-snapshot.ts';
+import { StrictFileSystem } from './strict-file-system.ts';
 
 export interface EmbeddedEngineOptions {
   /** Made when missing. */
@@ -89,7 +90,7 @@ export interface EmbeddedEngineOptions {
  * DataLossError, ManifestError (messages for the operator) or the system's error; the directory is then as it was.
  */
 export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promise<StorageEngine> {
-  const fileSystem = options.fileSystem ?? new NodeFileSystem();
+  const fileSystem = new StrictFileSystem(options.fileSystem ?? new NodeFileSystem());
   const settings = { ...defaultEmbeddedSettings, ...options.settings };
   const clock = options.clock ?? new SystemClock();
   const logger = (options.log ?? silentLog).component('storage');
@@ -251,6 +252,7 @@ class EmbeddedEngine implements StorageEngine {
         blockCache,
         runContext: recovered.runContext,
         encodeState: () => this.encodeState(),
+        lastStoreTimeMs: () => this.lastStoreTimeMs,
         startOffsetOf: (queue) => this.queues.get(queue)?.startOffset,
       },
       recovered.manifest,
@@ -317,17 +319,13 @@ class EmbeddedEngine implements StorageEngine {
     const queue = this.queues.get(queueId);
     if (queue === undefined || limit <= 0) return [];
     const rows = new EntryRows();
-    await this.queueIndex.collect(
-      queue,
-      Math.max(fromOffset, queue.startOffset),
-      {
-        untilOffset: queue.visibleEndOffset,
-        maxBytes: Number.POSITIVE_INFINITY,
-        maxRows: limit,
-        atLeastOne: true,
-      },
-      rows,
-    );
+    const limits = {
+      untilOffset: queue.visibleEndOffset,
+      maxBytes: Number.POSITIVE_INFINITY,
+      maxRows: limit,
+      atLeastOne: true,
+    };
+    await this.guarded(this.queueIndex.collect(queue, Math.max(fromOffset, queue.startOffset), limits, rows));
     const facts: EntryFacts[] = [];
     for (let row = 0; row < rows.length; row++) {
       const one = await this.factsOf(queue, rows, row);
@@ -344,7 +342,8 @@ class EmbeddedEngine implements StorageEngine {
     const queue = this.queues.get(queueId);
     if (queue === undefined) return undefined;
     const rows = new EntryRows();
-    await this.queueIndex.findByTime(queue, queue.startOffset, queue.visibleEndOffset, timestampMs, rows);
+    const { startOffset, visibleEndOffset } = queue;
+    await this.guarded(this.queueIndex.findByTime(queue, startOffset, visibleEndOffset, timestampMs, rows));
     return rows.length === 0 ? undefined : this.factsOf(queue, rows, 0);
   }
 
@@ -352,7 +351,7 @@ class EmbeddedEngine implements StorageEngine {
     const queue = this.queues.get(queueId);
     if (queue === undefined) return undefined;
     const { startOffset, visibleEndOffset } = queue;
-    const largest = await this.queueIndex.largestTime(queue, startOffset, visibleEndOffset);
+    const largest = await this.guarded(this.queueIndex.largestTime(queue, startOffset, visibleEndOffset));
     if (largest === undefined) return undefined;
     const rows = new EntryRows();
     await this.queueIndex.findByTime(queue, startOffset, visibleEndOffset, largest, rows);
@@ -373,10 +372,13 @@ class EmbeddedEngine implements StorageEngine {
       return found?.epoch;
     };
     // An entry whose header is damaged says nothing; taken as old it moves the end forward, never back.
-    const rows = await this.queueIndex.findLast(queue, startOffset, visibleEndOffset, async (probe, row) => {
+    const isOldEnough = async (probe: EntryRows, row: number): Promise<boolean> => {
       const found = await epochOf(probe, row);
       return found === undefined || found <= epoch;
-    });
+    };
+    const rows = await this.guarded(
+      this.queueIndex.findLast(queue, startOffset, visibleEndOffset, isOldEnough),
+    );
     if (rows.length === 0) return undefined;
     const found = await epochOf(rows, 0);
     if (found === undefined) return undefined;
@@ -406,7 +408,7 @@ class EmbeddedEngine implements StorageEngine {
       const removedBytes =
         target === queue.nextOffset
           ? queue.sizeBytes
-          : await this.queueIndex.bytesBetween(queue, startOffset, target);
+          : await this.guarded(this.queueIndex.bytesBetween(queue, startOffset, target));
       if (queue.startOffset !== startOffset || queue.isDropped) continue;
       await this.appendChange({ op: 'trim', queue: queueId, toOffset: target, removedBytes });
       this.maintenance.reclaimSoon();
@@ -447,6 +449,8 @@ class EmbeddedEngine implements StorageEngine {
 
   private async closeAll(): Promise<void> {
     try {
+      // What waits for room would wait for ever.
+      if (this.commitLog.isFull) this.commitLog.fail(new Error('closed while the disk was full'));
       if (!this.commitLog.hasFailed) {
         await this.commitLog.whenDurable(this.commitLog.appended);
         await this.maintenance.close();
@@ -809,14 +813,19 @@ class EmbeddedEngine implements StorageEngine {
     limits: { untilOffset: number; maxBytes: number; maxRows: number; atLeastOne: boolean },
   ): Promise<ReadResult> {
     const rows = new EntryRows();
+    await this.guarded(this.queueIndex.collect(queue, fromOffset, limits, rows));
+    if (rows.length === 0) return this.reader.empty(fromOffset);
+    return this.readFromDisk(queue, rows);
+  }
+
+  /** Waits for a look into the index; a run that turns out damaged is made again. */
+  private async guarded<T>(look: Promise<T>): Promise<T> {
     try {
-      await this.queueIndex.collect(queue, fromOffset, limits, rows);
+      return await look;
     } catch (error) {
       this.maintenance.repair(error);
       throw error;
     }
-    if (rows.length === 0) return this.reader.empty(fromOffset);
-    return this.readFromDisk(queue, rows);
   }
 
   private readFromDisk(queue: QueueState, rows: EntryRows): Promise<ReadResult> {

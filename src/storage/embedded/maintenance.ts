@@ -49,6 +49,7 @@ export interface MaintenanceParts {
   readonly runContext: RunContext;
   /** As of the end of the last group. */
   encodeState(): Buffer;
+  lastStoreTimeMs(): number;
   /** First offset of a queue, undefined where it was dropped. */
   startOffsetOf(queue: QueueId): number | undefined;
 }
@@ -478,6 +479,7 @@ export class Maintenance {
     const written: Manifest = {
       ...manifest,
       durablePosition: Math.max(manifest.durablePosition, commitLog.durable),
+      lastStoreTimeMs: this.parts.lastStoreTimeMs(),
       nextFileNumber: runContext.nextFileNumber(),
     };
     await writeManifest(fileSystem, layout.root, crc32c, written);

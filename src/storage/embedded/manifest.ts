@@ -49,6 +49,8 @@ export interface Manifest {
   readonly durablePosition: number;
   /** The log ends at durablePosition and nothing was written after this manifest. */
   readonly isClean: boolean;
+  /** Of the newest entry; store times never go back, not even when the clock does while nobody runs. */
+  readonly lastStoreTimeMs: number;
   readonly extents: readonly Extent[];
   /** The first segment after the extents; those after it count up from there. */
   readonly headSegment: number;

@@ -99,6 +99,7 @@ async function createDirectory(options: RecoveryOptions): Promise<Manifest> {
     logEpoch: 0,
     durablePosition: 0,
     isClean: false,
+    lastStoreTimeMs: 0,
     extents: [],
     headSegment: 0,
     headSealed: [],
@@ -127,7 +128,7 @@ class Recovery {
   private orderedIndex: IndexStore | undefined;
   private readonly frozen: FrozenTable[] = [];
   private headSealed: SegmentReference[];
-  private lastStoreTimeMs = 0;
+  private lastStoreTimeMs: number;
   private indexedTo: number;
 
   constructor(options: RecoveryOptions, manifest: Manifest, isNew: boolean) {
@@ -137,6 +138,7 @@ class Recovery {
     this.window = new ProducerWindow(options.clock, options.producerLimits);
     this.headSealed = [...manifest.headSealed];
     this.indexedTo = manifest.indexedTo;
+    this.lastStoreTimeMs = manifest.lastStoreTimeMs;
     let nextFileNumber = manifest.nextFileNumber;
     const { fileSystem, layout, crc32c, format, settings } = options;
     this.runContext = {
@@ -197,6 +199,7 @@ class Recovery {
         logEpoch: isClean || this.isNew ? manifest.logEpoch : manifest.logEpoch + 1,
         durablePosition: scan.end,
         isClean: false,
+        lastStoreTimeMs: this.lastStoreTimeMs,
         nextFileNumber: this.runContext.nextFileNumber(),
       };
       if (!this.isNew) await writeManifest(fileSystem, layout.root, crc32c, next);

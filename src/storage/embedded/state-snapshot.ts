@@ -4,6 +4,7 @@ import type { Checksum } from './checksum.ts';
 import { FieldReader, FieldWriter } from './engine-changes.ts';
 
 const snapshotVersion = 1;
+const queueBytes = 32;
 
 export interface QueueRecord {
   readonly id: QueueId;
@@ -30,13 +31,18 @@ export function encodeState(state: EngineState): Buffer {
     writer.block(value);
     writer.f64(version);
   }
-  writer.u32(state.queueCount);
+  // There may be a hundred thousand of them, and everybody waits meanwhile.
+  const queues = Buffer.allocUnsafeSlow(state.queueCount * queueBytes);
+  const view = new DataView(queues.buffer, queues.byteOffset, queues.length);
+  let at = 0;
   for (const { id, startOffset, nextOffset, sizeBytes } of state.queues) {
-    writer.f64(id);
-    writer.f64(startOffset);
-    writer.f64(nextOffset);
-    writer.f64(sizeBytes);
+    view.setFloat64(at, id, true);
+    view.setFloat64(at + 8, startOffset, true);
+    view.setFloat64(at + 16, nextOffset, true);
+    view.setFloat64(at + 24, sizeBytes, true);
+    at += queueBytes;
   }
+  writer.block(queues);
   writer.u32(state.leases.size);
   for (const [name, epoch] of state.leases) {
     writer.text(name);
@@ -56,12 +62,13 @@ export function decodeState(bytes: Buffer): EngineState {
     catalogue.push({ key, value: reader.block() ?? Buffer.alloc(0), version: reader.f64() });
   }
   const queues: QueueRecord[] = [];
-  for (let left = reader.u32(); left > 0; left--) {
+  const block = reader.block() ?? Buffer.alloc(0);
+  for (let at = 0; at < block.length; at += queueBytes) {
     queues.push({
-      id: reader.f64(),
-      startOffset: reader.f64(),
-      nextOffset: reader.f64(),
-      sizeBytes: reader.f64(),
+      id: block.readDoubleLE(at),
+      startOffset: block.readDoubleLE(at + 8),
+      nextOffset: block.readDoubleLE(at + 16),
+      sizeBytes: block.readDoubleLE(at + 24),
     });
   }
   const leases = new Map<string, number>();
