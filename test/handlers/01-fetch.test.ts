@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { errorCodes } from '../../protocol/error-codes.ts';
 import type { FetchResponse } from '../../protocol/generated/01-fetch.ts';
+import { computeBatchCrc } from '../../protocol/records/record-batch.ts';
 import { decodeRecordSet } from '../../protocol/records/record-set.ts';
 import { batchOf, DataBroker, FakeConnection, unknownTopicId } from './data-broker.ts';
 
@@ -89,6 +90,20 @@ describe('records', () => {
       expect(row).toMatchObject({ errorCode: errorCodes.UNSUPPORTED_COMPRESSION_TYPE });
     }
     expect(offsets(first(await broker.fetch({ topics: one(2) }, 10)).records)).toEqual([2, 3]);
+    expect(broker.lent).toBe(0);
+  });
+
+  it('a batch that cannot be opened fails its partition alone, and only where it must be opened', async () => {
+    const broken = batchOf(2);
+    broken[22]! |= 1;
+    broken.writeUInt32BE(computeBatchCrc(broken, 0), 17);
+    expect(await broker.produce('t', broken)).toMatchObject({ errorCode: 0 });
+    await broker.produce('t', batchOf(1), { index: 1 });
+    const partitions = [0, 1].map((partition) => ({ partition, fetchOffset: 0 }));
+    const old = rows(await broker.fetch({ topics: [{ topic: 't', partitions }] }, 3));
+    expect(old.map((row) => row.errorCode)).toEqual([errorCodes.CORRUPT_MESSAGE, 0]);
+    expect(offsets(old[1]!.records)).toEqual([0]);
+    expect(first(await broker.fetch({ topics: one(0) })).records).toHaveLength(broken.length);
     expect(broker.lent).toBe(0);
   });
 
@@ -528,6 +543,44 @@ describe('sessions', () => {
     expect(await earlier).toMatchObject({ errorCode: errorCodes.INVALID_FETCH_SESSION_EPOCH });
     await broker.clock.advance(100);
     expect(await later).toMatchObject({ errorCode: 0, sessionId });
+  });
+
+  it('requests that overtake one another are answered in order, the last one for good', async () => {
+    const { sessionId } = await open();
+    const answers = [1, 2, 3, 4].map((epoch) => next(sessionId, epoch, { maxWaitMs: 60_000 }));
+    await broker.clock.advance(0);
+    for (const earlier of answers.slice(0, 3)) {
+      expect(await earlier).toMatchObject({ errorCode: errorCodes.INVALID_FETCH_SESSION_EPOCH });
+    }
+    await broker.produce('t', batchOf(1), { index: 3 });
+    expect(await isSettled(answers[3]!)).toBe(true);
+    expect(told(await answers[3]!)).toEqual([[3, 1]]);
+    expect(broker.clock.pendingTimers).toBe(0);
+  });
+
+  it('survive a read that failed', async () => {
+    let fails = false;
+    broker = new DataBroker({
+      override: (engine) => ({
+        bounds: (queue) => {
+          if (fails) throw new Error('disk');
+          return engine.bounds(queue);
+        },
+      }),
+    });
+    await broker.topics.create('t', 4);
+    const { sessionId } = await open();
+    for (const index of [1, 2]) await broker.produce('t', batchOf(1), { index });
+    await broker.clock.advance(0);
+    fails = true;
+    await expect(next(sessionId, 1)).rejects.toThrow('disk');
+    fails = false;
+    expect(told(await next(sessionId, 2))).toEqual(
+      expect.arrayContaining([
+        [1, 1],
+        [2, 1],
+      ]),
+    );
   });
 
   it('are bounded: the one unused for longest makes room when it may', async () => {

@@ -174,8 +174,9 @@ export class FetchOperation implements EndableWait {
   private readonly limits: FetchLimits;
   private readonly connection: { readonly closed: AbortSignal };
   private readonly visited: FetchTarget[] = [];
-  /** The rest of a round that waits for the disk: not to be lost where that fails. */
-  private unread: FetchTarget[] = [];
+  /** The round that goes on, and what of it is not read yet: not to be lost where a read fails. */
+  private unread: readonly FetchTarget[] = [];
+  private unreadFrom = 0;
   private totalBytes = 0;
   /** Something that does not wait for bytes. */
   private mustAnswer = false;
@@ -209,8 +210,14 @@ export class FetchOperation implements EndableWait {
     const targets = this.work.take();
     // Nothing to read, nothing to wait for.
     if (targets.length === 0 && this.work.visitsAll) return this.finish();
-    const reading = this.round(targets);
-    if (reading === undefined && this.isDone()) return this.finish();
+    let reading: void | Promise<void>;
+    try {
+      reading = this.round(targets);
+      if (reading === undefined && this.isDone()) return this.finish();
+    } catch (error) {
+      this.abandon();
+      throw error;
+    }
     return new Promise((resolve, reject) => {
       this.resolve = resolve;
       this.reject = reject;
@@ -246,11 +253,11 @@ export class FetchOperation implements EndableWait {
         this.mustAnswer = true;
         return;
       }
+      this.unread = targets;
+      this.unreadFrom = at + 1;
       const reading = this.readOne(target, otherBytes, left);
       if (reading !== undefined) {
-        this.unread = targets.slice(at + 1);
         return reading.then(() => {
-          this.unread = [];
           this.count(target, otherBytes);
           return this.round(targets, at + 1);
         });
@@ -353,14 +360,18 @@ export class FetchOperation implements EndableWait {
   }
 
   private break(error: unknown): void {
+    this.abandon();
+    this.reject!(error);
+  }
+
+  private abandon(): void {
     this.stop();
-    this.work.putBack(this.unread);
+    this.work.putBack(this.unread.slice(this.unreadFrom));
     for (const target of this.visited) {
       target.giveBack();
       target.isBehind = true;
     }
     this.letGo();
-    this.reject!(error);
   }
 
   private letGo(): void {

@@ -110,11 +110,13 @@ export class FetchService {
       case 'incremental': {
         const { session } = choice;
         const work = new SessionWork(this.engine, session, choice.kind === 'full');
-        const start = () => this.perform(work, request, version, connection, session.id);
-        if (session.busy === undefined) return start();
-        // The client did not wait for the answer before: that one ends now, and this one follows.
-        session.busy.supersede();
-        return session.busy.over.then(start);
+        const start = (): MaybePromise<FetchOutcome> => {
+          if (session.busy === undefined) return this.perform(work, request, version, connection, session.id);
+          // The client did not wait for the answer before: that one ends now, and this one follows.
+          session.busy.supersede();
+          return session.busy.over.then(start);
+        };
+        return start();
       }
     }
   }

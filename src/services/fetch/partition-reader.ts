@@ -4,6 +4,7 @@
  * of sessions.
  */
 import { errorCodes } from '../../../protocol/error-codes.ts';
+import { RecordError } from '../../../protocol/records/record-error.ts';
 import type { QueueBounds, QueueId, ReadResult, StorageEngine } from '../../storage/engine.ts';
 import type { Log } from '../../util/log.ts';
 import type { Topic, TopicDirectory } from '../topics/topic.ts';
@@ -221,7 +222,12 @@ export class PartitionReader {
     let release: (() => void) | undefined = result.release;
     let sizeBytes = result.sizeBytes;
     if (needsOldFormat(terms.version)) {
-      const old = inOldFormat(terms.version, records, target.fetchOffset, result.nextOffset);
+      const old = inOldFormatOrNothing(terms.version, records, target.fetchOffset, result.nextOffset);
+      if (old === undefined) {
+        release();
+        fail(target, errorCodes.CORRUPT_MESSAGE);
+        return;
+      }
       if (old.isCopy) {
         release();
         release = undefined;
@@ -268,6 +274,18 @@ export class PartitionReader {
       terms.isReadCommitted ? noAborted : null,
       noRecords,
     );
+  }
+}
+
+/** Undefined where the records cannot be opened: they are stored as their producer sent them. */
+function inOldFormatOrNothing(
+  ...args: Parameters<typeof inOldFormat>
+): ReturnType<typeof inOldFormat> | undefined {
+  try {
+    return inOldFormat(...args);
+  } catch (error) {
+    if (error instanceof RecordError) return undefined;
+    throw error;
   }
 }
 
