@@ -144,6 +144,7 @@ class LogScan {
     let at = from;
     let seen = 0;
     try {
+      await this.checkBefore(from);
       while (at < (this.options.until ?? Number.POSITIVE_INFINITY)) {
         const next = this.stepInMemory(at) ?? (await this.step(at));
         if (next === undefined) break;
@@ -155,6 +156,28 @@ class LogScan {
     } finally {
       await this.window?.close();
     }
+  }
+
+  /** What lies before the first entry to be read is not read again, but it must be there. */
+  private async checkBefore(from: number): Promise<void> {
+    if (offsetIn(from) === 0) return;
+    const info = await this.options.fileSystem.stat(this.path(segmentOf(from)));
+    const sizeBytes = info?.sizeBytes ?? 0;
+    if (sizeBytes >= offsetIn(from)) return;
+    const end = locationOf(segmentOf(from), sizeBytes);
+    const lost = `everything from ${describeLocation(end)} on, which had been durable up to ${describeLocation(Math.max(from, this.durablePosition))}`;
+    this.lose(end, 'the file ends', lost);
+  }
+
+  /** Refuses the start, or notes what is lost. */
+  private lose(at: number, reason: string, lost: string): void {
+    if (!this.options.acceptLoss) {
+      throw new DataLossError(
+        `the commit log is damaged at ${describeLocation(at)}: ${reason}, and what stood there was durable. ` +
+          `Lost: ${lost}. Restore the file from a copy, or start with --accept-loss to go on without it`,
+      );
+    }
+    this.losses.push(lost);
   }
 
   /** An entry that is wholly in memory and with which nothing is wrong: nearly all of them. Undefined for any other. */
@@ -279,7 +302,6 @@ class LogScan {
    * when the loss is accepted. Throws when what was durable is lost.
    */
   private async damaged(at: number, reason: string, resume?: number): Promise<number | undefined> {
-    const { acceptLoss } = this.options;
     const ahead = await this.searchAhead(at + 8);
     if (this.durablePosition <= at) return undefined;
     const until = resume ?? ahead;
@@ -287,13 +309,7 @@ class LogScan {
       until === undefined
         ? `everything from ${describeLocation(at)} on, which had been durable up to ${describeLocation(this.durablePosition)}`
         : `${describeLocation(at)} up to ${describeLocation(until)}`;
-    if (!acceptLoss) {
-      throw new DataLossError(
-        `the commit log is damaged at ${describeLocation(at)}: ${reason}, and what stood there was durable. ` +
-          `Lost: ${lost}. Restore the file from a copy, or start with --accept-loss to go on without it`,
-      );
-    }
-    this.losses.push(lost);
+    this.lose(at, reason, lost);
     if (until === undefined) {
       // Nothing intact follows: the log ends here, with what is known to be whole.
       this.durablePosition = Math.min(this.durablePosition, at);

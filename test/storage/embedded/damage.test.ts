@@ -1,0 +1,383 @@
+/** What the embedded engine does with a log, an index or a directory that is not as it left it. */
+import { describe, expect, test } from 'vitest';
+import { crc32c } from '../../../protocol/records/crc32c.ts';
+import {
+  type EmbeddedEngineOptions,
+  openEmbeddedEngine,
+} from '../../../src/storage/embedded/embedded-engine.ts';
+import { EntryHeader, entryBytes, headerBytes } from '../../../src/storage/embedded/entry-header.ts';
+import { DataLossError } from '../../../src/storage/embedded/log-scan.ts';
+import { ManifestError } from '../../../src/storage/embedded/manifest.ts';
+import type { AppendGroup, StorageEngine } from '../../../src/storage/engine.ts';
+import { type Log, silentLog } from '../../../src/util/log.ts';
+import { SimulatedDisk } from '../../fakes/simulated-disk.ts';
+import { makePayload, parsePayloads, testPayloadFormat } from '../test-payload.ts';
+import { smallSettings } from './small-settings.ts';
+
+const segment0 = '/data/commitlog/0000000000.log';
+
+function open(disk: SimulatedDisk, more: Partial<EmbeddedEngineOptions> = {}): Promise<StorageEngine> {
+  return openEmbeddedEngine({
+    directory: '/data',
+    payloadFormat: testPayloadFormat,
+    crc32c,
+    fileSystem: disk,
+    ...more,
+  });
+}
+
+function group(durability: 'sync' | 'async', queue: number, ...bodies: string[]): AppendGroup {
+  return {
+    durability,
+    entries: bodies.map((body) => ({
+      queue,
+      kind: 'data',
+      count: 1,
+      maxTimestampMs: 1,
+      payload: makePayload(1, body),
+    })),
+  };
+}
+
+async function bodies(engine: StorageEngine, queue: number, fromOffset = 0): Promise<string[]> {
+  const found: string[] = [];
+  for (let offset = fromOffset; ; ) {
+    const result = await engine.read(queue, { fromOffset: offset, maxBytes: 10_000, atLeastOne: true });
+    if (result.outcome === 'damaged') {
+      found.push(`damaged ${result.baseOffset}..${result.nextOffset}`);
+      offset = result.nextOffset;
+      continue;
+    }
+    if (result.outcome !== 'read') throw new Error(result.outcome);
+    if (result.payloads.length === 0) return found;
+    found.push(...parsePayloads(result.payloads).map((payload) => payload.body));
+    offset = result.nextOffset;
+    result.release();
+  }
+}
+
+interface FoundEntry {
+  readonly at: number;
+  readonly header: EntryHeader;
+}
+
+/** The entries of a segment, by their headers alone. */
+function entriesIn(bytes: Buffer): FoundEntry[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const found: FoundEntry[] = [];
+  for (let at = 0; at + headerBytes <= bytes.length; ) {
+    const header = new EntryHeader();
+    header.decode(view, at);
+    found.push({ at, header });
+    at += entryBytes(header.payloadBytes);
+  }
+  return found;
+}
+
+function segmentEntries(disk: SimulatedDisk, path = segment0): FoundEntry[] {
+  let found: FoundEntry[] = [];
+  disk.damage(path, (bytes) => {
+    found = entriesIn(bytes);
+  });
+  return found;
+}
+
+function flip(disk: SimulatedDisk, path: string, at: number): void {
+  disk.damage(path, (bytes) => {
+    bytes[at]! ^= 0x10;
+  });
+}
+
+/** Keeps the messages of errors. */
+function recordingLog(lines: string[]): Log {
+  const log: Log = {
+    ...silentLog,
+    error: (fields, message) => void lines.push(`${message} ${JSON.stringify(fields)}`),
+    component: () => log,
+  };
+  return log;
+}
+
+async function kill(disk: SimulatedDisk): Promise<SimulatedDisk> {
+  return disk.crash('kill', 7);
+}
+
+/** Queue 1 with durable a, b, c, then async d and the group e, f, which are written but not flushed. */
+async function prepared(): Promise<SimulatedDisk> {
+  const disk = new SimulatedDisk({ seed: 1 });
+  const engine = await open(disk);
+  await engine.catalogue.update({ changes: [], createQueues: [1, 2] });
+  for (const body of ['a', 'b', 'c']) await engine.append(group('sync', 1, body));
+  disk.holdSyncs();
+  await engine.append(group('async', 1, 'd'));
+  await engine.append(group('async', 1, 'e', 'f'));
+  return kill(disk);
+}
+
+describe('the tail of the log', () => {
+  test('what was written is there after a kill', async () => {
+    const engine = await open(await prepared());
+    expect(await bodies(engine, 1)).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
+    expect(engine.epoch).toBe(1);
+  });
+
+  test('is cut at every byte of the last group, and goes on from there', async () => {
+    const disk = await prepared();
+    const all = segmentEntries(disk);
+    const d = all.at(-3)!;
+    const e = all.at(-2)!;
+    const end = all.at(-1)!.at + entryBytes(all.at(-1)!.header.payloadBytes);
+    for (let size = e.at; size < end; size += 5) {
+      const torn = disk.crash('kill', size);
+      torn.cut(segment0, size);
+      const engine = await open(torn);
+      expect(await bodies(engine, 1)).toEqual(['a', 'b', 'c', 'd']);
+      expect(segmentEntries(torn).at(-1)!.at).toBe(d.at);
+      const [result] = await engine.append(group('sync', 1, 'next'));
+      expect(result).toMatchObject({ outcome: 'appended', baseOffset: 4 });
+      expect(await bodies(engine, 1, 3)).toEqual(['d', 'next']);
+    }
+  });
+
+  test('a flipped bit in what was not durable cuts it off, at a whole group', async () => {
+    const disk = await prepared();
+    const f = segmentEntries(disk).at(-1)!;
+    for (const at of [f.at + 1, f.at + 60, f.at + headerBytes + 22]) {
+      const flipped = disk.crash('kill', at);
+      flip(flipped, segment0, at);
+      const engine = await open(flipped);
+      expect(await bodies(engine, 1)).toEqual(['a', 'b', 'c', 'd']);
+    }
+  });
+
+  test('zeros and rubbish behind the end are cut off', async () => {
+    const disk = await prepared();
+    for (const byte of [0, 0xa5]) {
+      const longer = disk.crash('kill', byte + 1);
+      const file = await longer.open(segment0, 'write');
+      await file.write([Buffer.alloc(5000, byte)], await file.sizeBytes());
+      const engine = await open(longer);
+      expect(await bodies(engine, 1)).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
+      await engine.append(group('sync', 1, 'g'));
+      const again = await open(await kill(longer));
+      expect(await bodies(again, 1, 5)).toEqual(['f', 'g']);
+    }
+  });
+
+  test('recovery cut off at any call does the same again', async () => {
+    const disk = await prepared();
+    disk.cut(segment0, segmentEntries(disk).at(-1)!.at + 3);
+    for (let call = 1; ; call++) {
+      const again = disk.crash('kill', call);
+      again.crashAtCall = call;
+      const opened = await Promise.race([open(again).then(() => true), again.died.then(() => false)]);
+      const engine = await open(again.crash('none', call));
+      expect(await bodies(engine, 1)).toEqual(['a', 'b', 'c', 'd']);
+      if (opened) break;
+    }
+  });
+});
+
+describe('damage to what was durable', () => {
+  test('refuses the start and says where, whichever byte it is', async () => {
+    const disk = await prepared();
+    const b = segmentEntries(disk).find((entry) => entry.header.baseOffset === 1)!;
+    for (const at of [b.at, b.at + 5, b.at + 30, b.at + headerBytes + 1]) {
+      const flipped = disk.crash('kill', at);
+      flip(flipped, segment0, at);
+      const before = flipped.files();
+      await expect(open(flipped)).rejects.toThrow(DataLossError);
+      await expect(open(flipped)).rejects.toThrow(`0000000000.log byte ${b.at}`);
+      expect(flipped.files()).toEqual(before);
+    }
+  });
+
+  test('is found out by what lies behind it, when the manifest knows nothing of it', async () => {
+    // The first start's manifest knows of no durable byte; later entries' headers do.
+    const disk = await prepared();
+    const { at } = segmentEntries(disk)[0]!;
+    flip(disk, segment0, at + 20);
+    await expect(open(disk)).rejects.toThrow(DataLossError);
+  });
+
+  test('a log that ends before its durable end refuses the start', async () => {
+    const disk = await prepared();
+    const engine = await open(disk);
+    await engine.close();
+    const c = segmentEntries(disk).find((entry) => entry.header.baseOffset === 2)!;
+    disk.cut(segment0, c.at);
+    await expect(open(disk)).rejects.toThrow(/the file ends.*everything from 0000000000.log byte/);
+    const lines: string[] = [];
+    const accepted = await open(disk, { acceptLoss: true, log: recordingLog(lines) });
+    expect(await bodies(accepted, 1)).toEqual([
+      'a',
+      'b',
+      'damaged 2..3',
+      'damaged 3..4',
+      'damaged 4..5',
+      'damaged 5..6',
+    ]);
+    expect(lines.join()).toContain('everything from');
+  });
+
+  test('accepted: a payload is damaged for its readers only, a header leaves a gap', async () => {
+    const disk = await prepared();
+    const all = segmentEntries(disk);
+    const a = all.find((entry) => entry.header.baseOffset === 0 && entry.header.queue === 1)!;
+    const b = all.find((entry) => entry.header.baseOffset === 1)!;
+    flip(disk, segment0, a.at + headerBytes + 22);
+    flip(disk, segment0, b.at + 50);
+    const lines: string[] = [];
+    const engine = await open(disk, { acceptLoss: true, log: recordingLog(lines) });
+    expect(await bodies(engine, 1)).toEqual(['damaged 0..1', 'c', 'd', 'e', 'f']);
+    expect(lines.length).toBe(2);
+    expect(lines[1]).toContain(`0000000000.log byte ${b.at}`);
+    expect(await engine.append(group('sync', 1, 'g'))).toMatchObject([{ baseOffset: 6 }]);
+  });
+
+  test('a newer format refuses the start', async () => {
+    const disk = await prepared();
+    const last = segmentEntries(disk).at(-1)!;
+    disk.damage(segment0, (bytes) => {
+      bytes[last.at + 8] = 2;
+      bytes.writeUInt32LE(crc32c(bytes, last.at + 8, last.at + headerBytes), last.at + 4);
+    });
+    await expect(open(disk)).rejects.toThrow('newer format');
+  });
+});
+
+/** Many small segments with index runs over them; queue 1 and 2 in turn. */
+async function manySegments(): Promise<{ disk: SimulatedDisk; expected: string[] }> {
+  const disk = new SimulatedDisk({ seed: 3 });
+  const engine = await open(disk, { settings: smallSettings });
+  await engine.catalogue.update({ changes: [], createQueues: [1, 2] });
+  const expected: string[] = [];
+  for (let at = 0; at < 800; at++) {
+    expected.push(`body ${at}`);
+    await engine.append(group(at % 50 ? 'async' : 'sync', 1 + (at % 2), `body ${at}`));
+  }
+  await engine.close();
+  return { disk, expected: expected.filter((_, at) => at % 2 === 0) };
+}
+
+describe('damage to sealed segments and index runs', () => {
+  test('a flipped bit in a sealed segment is damage of that entry only', async () => {
+    const { disk, expected } = await manySegments();
+    const victim = segmentEntries(disk).find((entry) => entry.header.queue === 1)!;
+    for (const at of [victim.at + 40, victim.at + headerBytes + 2]) {
+      const flipped = disk.crash('kill', at);
+      flip(flipped, segment0, at);
+      const engine = await open(flipped, { settings: smallSettings });
+      const found = await bodies(engine, 1);
+      expect(found).toEqual(['damaged 0..1', ...expected.slice(1)]);
+    }
+  });
+
+  test('a missing or short segment refuses the start; accepted, only its entries are gone', async () => {
+    const { disk, expected } = await manySegments();
+    const segments = disk.files().filter((path) => path.endsWith('.log'));
+    expect(segments.length).toBeGreaterThan(4);
+    for (const damage of [undefined, 10]) {
+      const broken = disk.crash('kill', 1);
+      const victim = segments[1]!;
+      const lost = segmentEntries(broken, victim).filter((entry) => entry.header.queue === 1).length;
+      broken.cut(victim, damage);
+      await expect(open(broken, { settings: smallSettings })).rejects.toThrow(victim);
+      const engine = await open(broken, { settings: smallSettings, acceptLoss: true });
+      const found = await bodies(engine, 1);
+      expect(found.filter((body) => body.startsWith('damaged')).length).toBe(lost);
+      expect(found.filter((body) => !body.startsWith('damaged')).length).toBe(expected.length - lost);
+    }
+  });
+
+  test('a swapped segment never serves its bytes as another', async () => {
+    const { disk } = await manySegments();
+    const [first, second] = disk.files().filter((path) => path.endsWith('.log'));
+    let a = Buffer.alloc(0);
+    disk.damage(first!, (bytes) => {
+      a = Buffer.from(bytes);
+    });
+    disk.damage(second!, (bytes) => {
+      a.copy(bytes);
+    });
+    const engine = await open(disk, { settings: smallSettings });
+    const found = await bodies(engine, 1);
+    expect(found.filter((body) => body.startsWith('damaged')).length).toBeGreaterThan(10);
+    expect(new Set(found).size).toBe(found.length);
+  });
+
+  test('index runs that are damaged, cut off or missing are made again from the log', async () => {
+    const { disk, expected } = await manySegments();
+    const runs = disk.files().filter((path) => path.endsWith('.run'));
+    expect(runs.length).toBeGreaterThan(1);
+    const changes: ((broken: SimulatedDisk, path: string) => void)[] = [
+      (broken, path) => broken.damage(path, (bytes) => bytes.fill(0, bytes.length - 60)),
+      (broken, path) => broken.cut(path, 100),
+      (broken, path) => broken.cut(path, undefined),
+    ];
+    for (const change of changes) {
+      const broken = disk.crash('kill', 1);
+      for (const path of runs) change(broken, path);
+      const engine = await open(broken, { settings: smallSettings });
+      expect(await bodies(engine, 1)).toEqual(expected);
+      expect((await engine.bounds(2))!.visibleEndOffset).toBe(400);
+    }
+  });
+
+  test('a damaged block of a run is found at the read, and the run made again', async () => {
+    const { disk, expected } = await manySegments();
+    const run = disk.files().find((path) => path.endsWith('.run'))!;
+    flip(disk, run, 8);
+    const engine = await open(disk, { settings: smallSettings });
+    const options = { fromOffset: 0, maxBytes: 100, atLeastOne: true };
+    await expect(Promise.resolve(engine.read(1, options))).rejects.toThrow('damaged in block');
+    for (let tries = 0; tries < 100; tries++) {
+      try {
+        expect(await bodies(engine, 1)).toEqual(expected);
+        return;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    }
+    throw new Error('the run was not made again');
+  });
+});
+
+describe('the directory', () => {
+  test('log segments without a manifest refuse the start', async () => {
+    const { disk } = await manySegments();
+    disk.cut('/data/MANIFEST', undefined);
+    await expect(open(disk)).rejects.toThrow('no manifest');
+  });
+
+  test('a damaged or newer manifest refuses the start', async () => {
+    const { disk } = await manySegments();
+    const damaged = disk.crash('kill', 1);
+    flip(damaged, '/data/MANIFEST', 100);
+    await expect(open(damaged)).rejects.toThrow(ManifestError);
+    const newer = disk.crash('kill', 2);
+    newer.damage('/data/MANIFEST', (bytes) => {
+      bytes.write('odradek-manifest 7', 0, 'latin1');
+    });
+    await expect(open(newer)).rejects.toThrow('format version 7');
+  });
+
+  test('a missing or damaged snapshot refuses the start', async () => {
+    const { disk } = await manySegments();
+    const state = disk.files().find((path) => path.endsWith('.state'))!;
+    const damaged = disk.crash('kill', 1);
+    flip(damaged, state, 60);
+    await expect(open(damaged)).rejects.toThrow(`${state} is damaged`);
+    const missing = disk.crash('kill', 2);
+    missing.cut(state, undefined);
+    await expect(open(missing)).rejects.toThrow(`${state} is missing`);
+  });
+
+  test('a second opening is refused, and possible after the close', async () => {
+    const disk = new SimulatedDisk({ seed: 1 });
+    const engine = await open(disk);
+    await expect(open(disk)).rejects.toThrow('in use by another process');
+    await engine.close();
+    await (await open(disk)).close();
+  });
+});
