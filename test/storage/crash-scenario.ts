@@ -24,6 +24,8 @@ const groupsQueue = 1;
 const firstQueues = [1, 2, 3, 4];
 const indexName = 'rows';
 const producerIds = [70, 71];
+const waitStepMs = 20;
+const longestWaitSteps = 3000;
 
 interface PlannedEntry {
   readonly queue: number;
@@ -118,16 +120,21 @@ export class CrashScenario {
     let inFlight: Promise<unknown>[] = [];
     for (let at = 0; at < operations && !this.isDead; at++) {
       const room = engine.appendRoom();
-      if (room !== undefined) await this.orDeath(room);
-      inFlight.push(this.operate(engine));
+      if (room !== undefined) await this.whileTimePasses(Promise.race([room, engine.failed]));
+      inFlight.push(
+        this.operate(engine).catch((error: unknown) => {
+          // On a disk that fails, a call that has no other way to say so rejects.
+          if (this.disk.fault === undefined) this.fail(`a call was rejected: ${error}`);
+        }),
+      );
       if (this.random() < 0.3 || inFlight.length > 8) {
         const all = Promise.all(inFlight);
         inFlight = [];
-        await this.orDeath(Promise.race([all, engine.failed]));
+        await this.whileTimePasses(Promise.race([all, engine.failed]));
       }
       if (this.random() < 0.3) await this.orDeath(this.clock.advance(Math.floor(this.random() * 200)));
     }
-    await this.orDeath(Promise.race([Promise.all(inFlight), engine.failed]));
+    await this.whileTimePasses(Promise.race([Promise.all(inFlight), engine.failed]));
   }
 
   /** The disk crashes, if it has not yet, and what is left of it is in its place. */
@@ -453,6 +460,17 @@ export class CrashScenario {
 
   private fail(what: string): void {
     if (this.failures.length < 10) this.failures.push(what);
+  }
+
+  /** Waits for the promise or the disk's death, while the clock goes on: what failed may be tried again after a time. */
+  private async whileTimePasses(promise: Promise<unknown>): Promise<void> {
+    let isOver = false;
+    const over = this.orDeath(promise).then(() => {
+      isOver = true;
+    });
+    for (let step = 0; !isOver && step < longestWaitSteps; step++) await this.clock.advance(waitStepMs);
+    if (isOver) return over;
+    this.fail(`calls are not answered after ${(longestWaitSteps * waitStepMs) / 1000} s`);
   }
 
   /** Undefined when the disk dies first. */
