@@ -23,11 +23,16 @@ import { initProducerIdHandler } from './22-init-producer-id.ts';
 import { offsetForLeaderEpochHandler } from './23-offset-for-leader-epoch.ts';
 import { describeConfigsHandler } from './32-describe-configs.ts';
 import { alterConfigsHandler } from './33-alter-configs.ts';
+import { alterReplicaLogDirsHandler } from './34-alter-replica-log-dirs.ts';
 import { describeLogDirsHandler } from './35-describe-log-dirs.ts';
 import { createPartitionsHandler } from './37-create-partitions.ts';
 import { deleteGroupsHandler } from './42-delete-groups.ts';
+import { electLeadersHandler } from './43-elect-leaders.ts';
 import { incrementalAlterConfigsHandler } from './44-incremental-alter-configs.ts';
+import { alterPartitionReassignmentsHandler } from './45-alter-partition-reassignments.ts';
+import { listPartitionReassignmentsHandler } from './46-list-partition-reassignments.ts';
 import { offsetDeleteHandler } from './47-offset-delete.ts';
+import { describeQuorumHandler } from './55-describe-quorum.ts';
 import { describeClusterHandler } from './60-describe-cluster.ts';
 import { listConfigResourcesHandler } from './74-list-config-resources.ts';
 import { describeTopicPartitionsHandler } from './75-describe-topic-partitions.ts';
@@ -57,11 +62,16 @@ export function buildHandlers(services: Services): readonly AnyHandler[] {
     offsetForLeaderEpochHandler(services),
     describeConfigsHandler(services),
     alterConfigsHandler(services),
+    alterReplicaLogDirsHandler(services),
     describeLogDirsHandler(services),
     createPartitionsHandler(services),
     deleteGroupsHandler(services),
+    electLeadersHandler(services),
     incrementalAlterConfigsHandler(services),
+    alterPartitionReassignmentsHandler(services),
+    listPartitionReassignmentsHandler(),
     offsetDeleteHandler(services),
+    describeQuorumHandler(services),
     describeClusterHandler(services),
     listConfigResourcesHandler(services),
     describeTopicPartitionsHandler(services),
