@@ -295,7 +295,7 @@ export class RecordChecker {
     if (rules.compacted && record.keyLength < 0) {
       this.#errors.push({
         batchIndex,
-        message: `Compacted topic cannot accept message without key in topic partition ${rules.partitionName}.`,
+        message: `Compacted topic cannot accept message without key in topic partition ${rules.partitionName}`,
       });
     } else if (rules.timestampType === 'CreateTime' && record.timestamp !== NO_TIMESTAMP) {
       if (!withinWindow(record.timestamp, rules)) {

@@ -61,7 +61,7 @@ export function listOffsetsHandler({ topics, fetches }: ListOffsetsServices) {
       const repeated = repeatedPartitions(request);
       const answers = request.topics.map(async ({ name, partitions }) => {
         const topic = topics.get(name);
-        const rows = partitions.map(async (asked) => {
+        const rows = onceEach(partitions, version).map(async (asked) => {
           const queue = topic?.partitions[asked.partitionIndex]?.queue;
           if (version === 0) return oldRow(asked, queue);
           if (repeated.has(`${name} ${asked.partitionIndex}`)) return row(asked, errorCodes.INVALID_REQUEST);
@@ -138,7 +138,16 @@ function rowOf(
   };
 }
 
-/** Partitions that a request names twice are answered with an error, each time. */
+/** Each partition once, as Kafka answers what is repeated; version 0 may well ask for one at several times. */
+function onceEach(
+  partitions: readonly ListOffsetsRequestListOffsetsPartition[],
+  version: number,
+): readonly ListOffsetsRequestListOffsetsPartition[] {
+  if (version === 0) return partitions;
+  return [...new Map(partitions.map((asked) => [asked.partitionIndex, asked])).values()];
+}
+
+/** Partitions that a request names twice are answered with an error. */
 function repeatedPartitions(request: ListOffsetsRequest): ReadonlySet<string> {
   const seen = new Set<string>();
   const repeated = new Set<string>();

@@ -263,7 +263,7 @@ describe('compacted topics', () => {
     expect(verdict.error).toBe('INVALID_RECORD');
     expect(verdict.recordErrors.map((error) => error.batchIndex)).toEqual([1, 2, 3, 4]);
     expect(verdict.recordErrors[0]!.message).toBe(
-      'Compacted topic cannot accept message without key in topic partition compact-0.',
+      'Compacted topic cannot accept message without key in topic partition compact-0',
     );
     expect(verdict.message).toMatch(
       /due to 4 record errors in total, .*: \[RecordError\(batchIndex=1, .*batchIndex=3, [^R]*\]$/,
