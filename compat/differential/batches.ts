@@ -2,6 +2,8 @@
 import { batchLayout, computeBatchCrc } from '../../protocol/records/record-batch.ts';
 import { type BatchOptions, buildRecordBatch } from '../../protocol/records/record-batch-builder.ts';
 
+/** The same moment for both brokers. */
+export const now = Date.now();
 export const firstTimestamp = 1_600_000_000_000;
 
 /** `count` records a second apart from `from` on. */
@@ -24,8 +26,7 @@ export function changed(buffer: Buffer, change: (bytes: Buffer) => void): Buffer
 }
 
 /** The fault, and the records with it. */
-export const faultyRecords: Readonly<Record<string, () => Buffer | null>> = {
-  'null records': () => null,
+export const faultyRecords: Readonly<Record<string, () => Buffer>> = {
   'no bytes': () => Buffer.alloc(0),
   'five bytes': () => Buffer.alloc(5),
   zeros: () => Buffer.alloc(80),
@@ -80,7 +81,7 @@ export const faultyRecords: Readonly<Record<string, () => Buffer | null>> = {
   'base offset seven': () => batch(2, { baseOffset: 7 }),
   'no timestamp': () => batch(1, {}, -1),
   'timestamp minus two': () => batch(1, {}, -2),
-  'timestamp of tomorrow': () => batch(1, {}, Date.now() + 86_400_000),
+  'timestamp of tomorrow': () => batch(1, {}, now + 86_400_000),
   'max timestamp missing': () =>
     changed(batch(2), (bytes) => bytes.writeBigInt64BE(-1n, batchLayout.maxTimestamp)),
   'max timestamp too large': () =>

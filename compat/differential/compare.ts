@@ -54,6 +54,13 @@ function compare(
 ): void {
   if (ours === kafkas) return;
   if (Array.isArray(ours) && Array.isArray(kafkas)) {
+    const [mine, theirs] = [byName(ours), byName(kafkas)];
+    if (mine !== undefined && theirs !== undefined) {
+      for (const name of new Set([...mine.keys(), ...theirs.keys()])) {
+        compare(`${path}[${name}]`, mine.get(name), theirs.get(name), found);
+      }
+      return;
+    }
     if (ours.length !== kafkas.length) {
       found.push({ path: `${path}.length`, ours, kafkas });
       return;
@@ -68,6 +75,16 @@ function compare(
     return;
   }
   found.push({ path: path === '' ? 'answer' : path, ours, kafkas });
+}
+
+/** Rows that have a name each, by their names: what one broker lacks does not put the others out of step. */
+function byName(rows: readonly Plain[]): ReadonlyMap<string, Plain> | undefined {
+  const named = new Map<string, Plain>();
+  for (const row of rows) {
+    if (!isObject(row) || typeof row.name !== 'string' || named.has(row.name)) return undefined;
+    named.set(row.name, row);
+  }
+  return named.size > 0 ? named : undefined;
 }
 
 function isObject(value: Plain | undefined): value is { readonly [field: string]: Plain } {

@@ -11,7 +11,8 @@ export type Plain = null | boolean | number | string | readonly Plain[] | { read
 const uuidPattern = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?<=-)[A-Za-z0-9_-]{22}$/g;
 const epochFields = new Set(['leaderEpoch', 'partitionLeaderEpoch', 'epoch']);
 const sessionFields = new Set(['sessionId']);
-const nowWithinMs = 3_600_000;
+const timePattern = /-?\d{13,}/g;
+const nowWithinMs = 48 * 3_600_000;
 
 /** What one broker calls things. */
 export class Names {
@@ -83,15 +84,25 @@ function number(value: number, field: string, names: Names): Plain {
   if (field === 'port' && value === names.port) return '<port>';
   if (epochFields.has(field) && value === names.leaderEpoch) return '<epoch>';
   if (field === 'producerId' && value >= 0) return names.name(`producer ${value}`, 'producer');
-  if (sessionFields.has(field) && value > 0) return names.name(`session ${value}`, 'session');
-  if (value > 1e12 && Math.abs(Date.now() - value) < nowWithinMs) return '<now>';
+  if (sessionFields.has(field) && value > 0) return '<session>';
+  if (isOfNow(value)) return '<now>';
   return value;
 }
 
 function text(value: string, field: string, names: Names): Plain {
   if (value === names.clusterId) return '<cluster>';
   if (field === 'topicId' && value !== ZERO_UUID) return names.name(value, 'topic id');
-  return value.replace(uuidPattern, (id) => names.name(id, 'uuid'));
+  const path = names.lookUp(value);
+  if (path !== undefined) return path;
+  return value
+    .replace(uuidPattern, (id) => names.name(id, 'uuid'))
+    .replace(timePattern, (time) => (isOfNow(Math.abs(Number(time))) ? '<now>' : time));
+}
+
+/** A time within some hours, or the distance of one from the end of all numbers. */
+function isOfNow(value: number): boolean {
+  const now = Date.now();
+  return Math.abs(now - value) < nowWithinMs || Math.abs(2 ** 63 - now - value) < nowWithinMs;
 }
 
 function recordsOf(records: Buffer, names: Names): Plain {

@@ -22,9 +22,18 @@ const settings: Readonly<Record<string, string>> = {
   'group.min.session.timeout.ms': '100',
   'offsets.topic.num.partitions': '10',
   'auto.create.topics.enable': 'true',
+  'delete.topic.enable': 'true',
+  'default.replication.factor': '1',
+  'min.insync.replicas': '1',
+  // The records are of 2020.
+  'log.retention.ms': '-1',
+  'log.roll.ms': '9000000000000000',
 };
 
 const settingLines = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
+
+/** Kafka tells old librdkafkas of Produce from version 0, and closes the connection of who uses it (KIP-896). */
+const leastVersions: Readonly<Record<string, number>> = { Produce: 3 };
 
 interface Running {
   readonly address: string;
@@ -86,7 +95,8 @@ async function main(): Promise<void> {
     const [mine, kafkas] = await Promise.all(peers.map((peer) => peer.advertised()));
     const both = new Map<string, readonly number[]>();
     for (const [api, [min, max]] of mine!) {
-      const [from, to] = kafkas!.get(api) ?? [0, -1];
+      const [advertisedFrom, to] = kafkas!.get(api) ?? [0, -1];
+      const from = Math.max(advertisedFrom, leastVersions[api] ?? 0);
       const versions: number[] = [];
       for (let version = Math.max(min, from); version <= Math.min(max, to); version++) versions.push(version);
       if (versions.length > 0) both.set(api, versions);

@@ -301,7 +301,6 @@ async function createPartitions(peer: Peer): Promise<void> {
     await send('empty assignment', [to(3, [])]);
     await send('with an assignment', [to(3, [{ brokerIds: [1] }])]);
     await send('more', [to(4)]);
-    await send('far too many', [to(100_000)], true);
     await peer.topicReady(name, 4);
     await peer.say('afterwards', 'Metadata', { topics: [{ name }] });
   }
