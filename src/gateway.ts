@@ -23,6 +23,7 @@ import { defaultFetchSettings, FetchService, type FetchSettings } from './servic
 import { GroupCoordinator } from './services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from './services/groups/group-settings.ts';
 import { ProducerIds } from './services/producers/producer-ids.ts';
+import { Retention } from './services/topics/retention.ts';
 import { TopicCatalogue } from './services/topics/topic-catalogue.ts';
 import type { PayloadFormat, StorageEngine } from './storage/engine.ts';
 import { MetricRegistry } from './telemetry/metrics.ts';
@@ -56,6 +57,7 @@ export class Gateway implements AdminSource {
   private readonly options: GatewayOptions;
   private readonly engine: StorageEngine;
   private readonly services: Services;
+  private readonly retention: Retention;
   private readonly server: ConnectionServer;
   private readonly registry = new MetricRegistry();
   private readonly startedAtMs: number;
@@ -85,6 +87,7 @@ export class Gateway implements AdminSource {
     this.engine = engine;
     this.startedAtMs = clock.nowMs();
     this.services = buildServices(options, engine);
+    this.retention = new Retention(this.services);
     const handlers = buildHandlers(this.services);
     this.server = new ConnectionServer({
       settings: connectionSettings(config.broker),
@@ -111,6 +114,7 @@ export class Gateway implements AdminSource {
         throw new StartError(`cannot listen on --admin ${host}:${port}: ${error.message}`);
       });
     }
+    this.retention.start();
     this.currentState = 'ready';
   }
 
@@ -186,6 +190,7 @@ export class Gateway implements AdminSource {
       );
     }
     for (const stop of this.stops) stop();
+    await this.retention.close();
     await closeServices(this.services);
     await this.engine.close();
     await this.admin?.close();

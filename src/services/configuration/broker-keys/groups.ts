@@ -48,9 +48,10 @@ export const groupKeys = [
     'offsets.commit.timeout.ms',
     'INT',
     5000,
-    'How long a commit may take to be stored before it is answered as timed out.',
+    'How long copies of a commit are waited for. It is answered when it is durable; there are no copies to wait for.',
     {
       valid: atLeast(1),
+      standing: 'ignored',
     },
   ),
   define(
