@@ -26,6 +26,7 @@ import { ProducerIds } from './services/producers/producer-ids.ts';
 import { Retention } from './services/topics/retention.ts';
 import { TopicCatalogue } from './services/topics/topic-catalogue.ts';
 import type { PayloadFormat, StorageEngine } from './storage/engine.ts';
+import { brokerMetrics } from './telemetry/broker-metrics.ts';
 import { MetricRegistry } from './telemetry/metrics.ts';
 import { processMetrics } from './telemetry/process-metrics.ts';
 import type { AssertionFailure } from './util/assert.ts';
@@ -99,6 +100,20 @@ export class Gateway implements AdminSource {
     });
     this.stops.push(config.broker.onChanged(() => this.settingsChanged()));
     this.registry.add(processMetrics(this.startedAtMs));
+    this.registry.add(
+      brokerMetrics(() => {
+        const [first] = this.listeners;
+        return {
+          nodeId: this.nodeId,
+          address: first === undefined ? '' : `${first.advertisedHost}:${first.advertisedPort}`,
+          version: this.version,
+          isReady: this.currentState === 'ready',
+          topics: this.services.topics.size,
+          partitions: this.services.topics.partitionCount,
+          ...this.engine.sizes(),
+        };
+      }),
+    );
     this.registry.add(connectionMetrics(this.server, (apiKey) => apiByKey(apiKey)?.name ?? String(apiKey)));
     void engine.failed.then((error) => this.fatal(error));
   }

@@ -40,7 +40,13 @@ describe('createBroker', () => {
     expect(status.nodeId).toBe(12);
     expect(status.listeners.map((listener) => listener.name)).toEqual(['PLAINTEXT', 'PLAINTEXT_2']);
     expect(status.storage.kind).toBe('memory');
-    expect((await fetch(`http://127.0.0.1:${broker.adminPort}/metrics`)).status).toBe(200);
+    const metrics = await (await fetch(`http://127.0.0.1:${broker.adminPort}/metrics`)).text();
+    expect(metrics).toContain(`kafka_broker_info{id="12",address="127.0.0.1:${broker.port}"} 1\n`);
+    // Every line is a comment or a sample, and no family is begun twice.
+    const lines = metrics.trimEnd().split('\n');
+    expect(lines.filter((line) => !/^(# (HELP|TYPE) \S+ .+|[a-z_]+(\{.*\})? \S+)$/.test(line))).toEqual([]);
+    const families = lines.filter((line) => line.startsWith('# TYPE')).map((line) => line.split(' ')[2]);
+    expect(new Set(families).size).toBe(families.length);
   });
 
   it('says nothing unless asked, then JSON lines', async () => {
