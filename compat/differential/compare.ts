@@ -28,6 +28,9 @@ export function compareSteps(scenario: string, ours: readonly Step[], kafkas: re
       break; // what follows is out of step, too
     }
     const found: Difference[] = [];
+    if (mine.broken !== undefined || theirs.broken !== undefined) {
+      found.push({ path: 'broken', ours: mine.broken ?? null, kafkas: theirs.broken ?? null });
+    }
     compare('', mine.outcome, theirs.outcome, found);
     const allowed: string[] = [];
     const differences = found.filter((difference) => {

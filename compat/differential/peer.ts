@@ -13,6 +13,8 @@ export interface Step {
   readonly version: number;
   readonly label: string;
   readonly outcome: Plain;
+  /** What makes the step worth nothing, whatever the other broker says: no answer, one that does not decode, a fault here. */
+  readonly broken?: string;
 }
 
 /** A decoded answer of any API: looked into with `pick`. */
@@ -80,8 +82,8 @@ export class Peer {
       this.steps.push({ ...step, outcome: plainOf(answer, this.names) });
       return answer;
     } catch (error) {
-      const outcome = error instanceof ConnectionGone ? 'the connection was closed' : String(error);
-      this.steps.push({ ...step, outcome });
+      if (error instanceof ConnectionGone) this.steps.push({ ...step, outcome: 'the connection was closed' });
+      else this.steps.push({ ...step, outcome: null, broken: String(error) });
       this.drop(connection);
       return undefined;
     }
@@ -196,6 +198,12 @@ export class Peer {
     const definition = apiNamed(api);
     const client = await this.client(connection);
     await client.post(definition, version, fitRequest(definition, version, body));
+  }
+
+  /** The scenario could not go on. */
+  breakOff(error: unknown): void {
+    const broken = (error as Error).stack ?? String(error);
+    this.steps.push({ api: '-', version: 0, label: 'the scenario could not go on', outcome: null, broken });
   }
 
   drop(connection: string): void {

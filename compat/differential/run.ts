@@ -113,7 +113,7 @@ async function main(): Promise<void> {
           try {
             await run(peer);
           } catch (error) {
-            peer.note('the scenario could not go on', (error as Error).stack ?? String(error));
+            peer.breakOff(error);
           }
           peer.close();
         }),

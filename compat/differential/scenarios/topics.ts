@@ -1,4 +1,5 @@
 /** Metadata, CreateTopics, DeleteTopics, CreatePartitions, DescribeTopicPartitions, DescribeCluster. */
+import { ZERO_UUID } from '../../../protocol/wire/uuid.ts';
 import { type Peer, pick } from '../peer.ts';
 import type { Scenario } from '../scenario.ts';
 
@@ -237,7 +238,7 @@ async function deleteTopics(peer: Peer): Promise<void> {
     const topicId = await peer.topic(name);
     const gone = await peer.topic(`${name}-byid`);
     const byName = (...names: string[]) => ({
-      topics: names.map((one) => ({ name: one })),
+      topics: names.map((one) => ({ name: one, topicId: ZERO_UUID })),
       topicNames: names,
       timeoutMs: 10_000,
     });
@@ -248,7 +249,7 @@ async function deleteTopics(peer: Peer): Promise<void> {
     await peer.send('twice', 'DeleteTopics', version, byName(name, name));
     if (version >= 6) {
       const byIds = (...topics: { name: string | null; topicId?: string }[]) => ({
-        topics,
+        topics: topics.map((topic) => ({ topicId: ZERO_UUID, ...topic })),
         timeoutMs: 10_000,
       });
       await peer.send('unknown id', 'DeleteTopics', version, byIds({ name: null, topicId: unknownId }));
