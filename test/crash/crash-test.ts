@@ -26,7 +26,8 @@ export interface CrashTestOptions {
   /** Which acknowledgements the load asks for: acks=all, acks=1, or each in a topic of its own. */
   readonly mode: 'sync' | 'async' | 'both';
   readonly producers: number;
-  readonly keepData: boolean;
+  /** Data of a run that failed is kept to be looked at, unless 'never'. */
+  readonly keepData: 'always' | 'on failure' | 'never';
   readonly report: (line: string) => void;
 }
 
@@ -120,7 +121,8 @@ export async function runCrashTest(options: CrashTestOptions): Promise<CrashTest
     }
   } finally {
     await broker?.kill();
-    if (options.keepData || failed > 0) report(`the data is kept in ${dataDirectory}`);
+    const isKept = options.keepData === 'always' || (options.keepData === 'on failure' && failed > 0);
+    if (isKept) report(`the data is kept in ${dataDirectory}`);
     else await rm(dataDirectory, { recursive: true });
   }
   const seconds = (performance.now() - startedMs) / 1000;

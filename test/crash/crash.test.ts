@@ -23,7 +23,7 @@ describe('kill -9 under load', () => {
       seed: 20_261_122,
       mode: 'both',
       producers: 3,
-      keepData: false,
+      keepData: 'never',
       report: (line) => lines.push(line),
     });
     expect(result, lines.join('\n')).toEqual({ passed: 11, failed: 0 });

@@ -36,7 +36,7 @@ try {
     seed: Number(values.seed),
     mode,
     producers: Number(values.producers),
-    keepData: values.keep,
+    keepData: values.keep ? 'always' : 'on failure',
     report: (line) => console.log(line),
   });
   console.log(`${passed} passed, ${failed} failed`);
