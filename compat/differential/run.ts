@@ -1,12 +1,13 @@
 /**
  * Asks Odradek and real Kafka the same and compares what they answer, field by field:
  *
- *     node scripts/run-ts.mjs compat/differential/run.ts [--only WORD] [--kafka HOST:PORT] [--odradek HOST:PORT]
+ *     node scripts/run-ts.mjs compat/differential/run.ts [--only WORD] [--kafka HOST:PORT] [--odradek HOST:PORT] [--trace FOLDER]
  *
  * Starts a fresh one of both unless told where one runs (Kafka needs Java and Maven). Prints each difference and ends with
  * `N passed, N failed`; a step is passed where nothing differs but what allowed.ts lists.
  */
 import { execFileSync } from 'node:child_process';
+import { appendFileSync, mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { startKafka, startOdradek } from '../lib/broker-process.ts';
@@ -86,6 +87,15 @@ function print(step: string, differences: readonly Difference[]): void {
   }
 }
 
+/** With --trace FOLDER every step is kept there, a line each, to look at. */
+function trace({ title, steps }: Peer, scenario: string): void {
+  const folder = option('trace');
+  if (folder === undefined) return;
+  mkdirSync(folder, { recursive: true });
+  const lines = steps.map((step) => `${JSON.stringify({ scenario, ...step })}\n`);
+  appendFileSync(join(folder, `${title}.jsonl`), lines.join(''));
+}
+
 async function main(): Promise<void> {
   const [ours, theirs] = await Promise.all([odradek(), kafka()]);
   const peers = [new Peer('odradek', ours.address), new Peer('kafka', theirs.address)] as const;
@@ -118,6 +128,7 @@ async function main(): Promise<void> {
           peer.close();
         }),
       );
+      for (const peer of peers) trace(peer, name);
       for (const { step, differences, allowed } of compareSteps(name, peers[0].steps, peers[1].steps)) {
         allowedCount += allowed.length;
         if (differences.length === 0) passed += 1;
