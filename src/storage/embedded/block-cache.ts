@@ -23,8 +23,14 @@ export class CachedBlock {
   key = -1;
   pins = 0;
   isDropped = false;
+  /** Bytes of it that readers used. */
+  servedBytes = 0;
+  /** Read for a reader that wanted little of it. */
+  isSparse = false;
   /** One bit for every 8 bytes: what begins there was checked. For the user of the cache. */
   readonly checked: Uint8Array;
+  /** What runs into this block from the one before was checked. For the user of the cache. */
+  isHeadChecked = false;
 
   constructor(sizeBytes: number) {
     this.bytes = Buffer.allocUnsafeSlow(sizeBytes);
@@ -63,7 +69,8 @@ export class ReadGate {
   }
 }
 
-const maxSpareBlocks = 4;
+/** Memory of blocks that are given up and not used again yet: as much as answers that leave together may let go of. */
+const maxSpareBytes = 8 * 1024 * 1024;
 
 export class BlockCache {
   readonly blockBytes: number;
@@ -73,6 +80,7 @@ export class BlockCache {
   private readonly blocks = new Map<number, CachedBlock>();
   private readonly loading = new Map<number, Promise<CachedBlock>>();
   private readonly spare: CachedBlock[] = [];
+  private sparseUse = 1;
 
   constructor(blockBytes: number, budgetBytes: number, gate: ReadGate) {
     this.blockBytes = blockBytes;
@@ -82,6 +90,14 @@ export class BlockCache {
 
   get sizeBytes(): number {
     return this.blocks.size * this.blockBytes;
+  }
+
+  /**
+   * How much of the blocks that sparse readers asked for was used before they were given up, 0 to 1. Near 1 where readers of
+   * many queues go through the log in step, near 0 where one reads its queue alone.
+   */
+  get useOfSparseBlocks(): number {
+    return this.sparseUse;
   }
 
   /**
@@ -138,7 +154,10 @@ export class BlockCache {
           const fresh = this.spare.pop() ?? new CachedBlock(this.blockBytes);
           fresh.length = 0;
           fresh.isDropped = false;
+          fresh.servedBytes = 0;
+          fresh.isSparse = false;
           fresh.checked.fill(0);
+          fresh.isHeadChecked = false;
           fresh.length = await source.readBlock(block, fresh.bytes);
           return fresh;
         })
@@ -175,11 +194,14 @@ export class BlockCache {
   private drop(key: number, block: CachedBlock): void {
     this.blocks.delete(key);
     block.isDropped = true;
+    if (block.isSparse && block.length > 0) {
+      this.sparseUse += (Math.min(1, block.servedBytes / block.length) - this.sparseUse) * sparseUseWeight;
+    }
     if (block.pins === 0) this.keepSpare(block);
   }
 
   private keepSpare(block: CachedBlock): void {
-    if (this.spare.length < maxSpareBlocks) this.spare.push(block);
+    if (this.spare.length * this.blockBytes < maxSpareBytes) this.spare.push(block);
   }
 }
 

@@ -139,6 +139,8 @@ interface UnsettledChanges {
 /** The payload of an entry of the group: its own bytes, or those of the entry that it links to. */
 type Sources = readonly Buffer[];
 
+const maxSpareRows = 64;
+
 const notAppended: AppendResult = { outcome: 'not-appended' };
 
 class EmbeddedEngine implements StorageEngine {
@@ -167,7 +169,8 @@ class EmbeddedEngine implements StorageEngine {
   private readonly watchers = new QueueWatchers();
   private readonly leases = new Map<string, GrantedLease>();
   private readonly header = new EntryHeader();
-  private readonly rows = new EntryRows();
+  /** Free again. */
+  private readonly spareRows: EntryRows[] = [];
   private unsettled: UnsettledChanges[] = [];
   private lastStoreTimeMs: number;
   private refusal: RefusalReason | undefined;
@@ -235,6 +238,7 @@ class EmbeddedEngine implements StorageEngine {
       options.payloadFormat,
       options.crc32c,
       settings.maxDiskReadBytes,
+      readGate,
     );
     this.maintenance = new Maintenance(
       {
@@ -306,13 +310,16 @@ class EmbeddedEngine implements StorageEngine {
       maxRows: Number.POSITIVE_INFINITY,
       atLeastOne: options.atLeastOne,
     };
-    const { rows } = this;
+    const rows = this.spareRows.pop() ?? new EntryRows();
     rows.clear();
-    if (!this.queueIndex.collectFromMemory(queue, fromOffset, limits, rows)) {
-      return this.readFromRuns(queue, fromOffset, limits);
+    const result = this.queueIndex.collectFromMemory(queue, fromOffset, limits, rows)
+      ? this.readRows(queue, fromOffset, rows)
+      : this.readFromRuns(queue, fromOffset, limits, rows);
+    if (!(result instanceof Promise)) {
+      this.keepRows(rows);
+      return result;
     }
-    if (rows.length === 0) return this.reader.empty(fromOffset);
-    return this.reader.readFromSlabs(rows) ?? this.readFromDisk(queue, rows.copy());
+    return result.finally(() => this.keepRows(rows));
   }
 
   async entries(queueId: QueueId, fromOffset: number, limit: number): Promise<readonly EntryFacts[]> {
@@ -811,11 +818,19 @@ class EmbeddedEngine implements StorageEngine {
     queue: QueueState,
     fromOffset: number,
     limits: { untilOffset: number; maxBytes: number; maxRows: number; atLeastOne: boolean },
+    rows: EntryRows,
   ): Promise<ReadResult> {
-    const rows = new EntryRows();
     await this.guarded(this.queueIndex.collect(queue, fromOffset, limits, rows));
+    return this.readRows(queue, fromOffset, rows);
+  }
+
+  private readRows(queue: QueueState, fromOffset: number, rows: EntryRows): MaybePromise<ReadResult> {
     if (rows.length === 0) return this.reader.empty(fromOffset);
-    return this.readFromDisk(queue, rows);
+    return this.reader.readFromSlabs(rows) ?? this.reader.read(queue.id, rows);
+  }
+
+  private keepRows(rows: EntryRows): void {
+    if (this.spareRows.length < maxSpareRows) this.spareRows.push(rows);
   }
 
   /** Waits for a look into the index; a run that turns out damaged is made again. */
@@ -826,10 +841,6 @@ class EmbeddedEngine implements StorageEngine {
       this.maintenance.repair(error);
       throw error;
     }
-  }
-
-  private readFromDisk(queue: QueueState, rows: EntryRows): Promise<ReadResult> {
-    return this.reader.read(queue.id, rows);
   }
 
   private async headerOf(

@@ -5,17 +5,27 @@
  * where they differ.
  */
 import { assert } from '../../util/assert.ts';
-import type { PayloadFormat, QueueId, ReadResult } from '../engine.ts';
+import type { MaybePromise, PayloadFormat, QueueId, ReadResult } from '../engine.ts';
 import type { AppendSlab, SlabList } from './append-slab.ts';
-import type { BlockCache, CachedBlock } from './block-cache.ts';
+import type { BlockCache, BlockSource, CachedBlock } from './block-cache.ts';
 import type { Checksum } from './checksum.ts';
 import { checkHeader, EntryHeader, epochAt, headerBytes, isHeaderOf } from './entry-header.ts';
 import type { EntryRows } from './entry-rows.ts';
+import { type JoinedBytes, JoinMemory } from './join-memory.ts';
 import { offsetIn, segmentOf } from './location.ts';
 import type { SegmentFiles } from './segment-files.ts';
 
 /** Payloads of at least this size are lent where they lie; smaller neighbours are copied together into one buffer. */
 export const lentPayloadBytes = 16 * 1024;
+
+/** Rows further apart than this part of a block are sparse. */
+const sparsePart = 0.5;
+const fewestSparseRows = 4;
+/** Sparse rows are read one by one where less than this part of their blocks gets used ... */
+const leastUse = 1 / 16;
+/** ... but now and then by blocks, to learn whether that has changed. */
+const probeEvery = 32;
+const maxSingleReads = 256;
 
 const nothing: readonly Buffer[] = [];
 
@@ -24,9 +34,24 @@ interface Place {
   bytes: Buffer;
   view: DataView;
   at: number;
-  /** What must stay as it is while the bytes are lent; undefined when they are the reader's own. */
+  /** What must stay as it is while the bytes are looked at; undefined when they are the reader's own. */
   holder: AppendSlab | CachedBlock | undefined;
   isBlock: boolean;
+}
+
+/** A block that a read needs, and how much of it. */
+interface BlockNeed {
+  readonly source: BlockSource;
+  readonly block: number;
+  neededBytes: number;
+}
+
+/** Where the rows of one read lie. */
+interface ReadPlan {
+  /** For each row the index of its first block, or ~index of its slab. */
+  readonly places: number[];
+  readonly slabs: AppendSlab[];
+  readonly needs: BlockNeed[];
 }
 
 export class EntryReader {
@@ -36,6 +61,7 @@ export class EntryReader {
   private readonly format: PayloadFormat;
   private readonly crc32c: Checksum;
   private readonly maxBlocks: number;
+  private readonly joinMemory = new JoinMemory();
 
   constructor(
     slabs: SlabList,
@@ -44,7 +70,9 @@ export class EntryReader {
     format: PayloadFormat,
     crc32c: Checksum,
     maxDiskReadBytes: number,
+    gate: ReadGate,
   ) {
+    this.gate = gate;
     this.slabs = slabs;
     this.segments = segments;
     this.cache = cache;
@@ -68,7 +96,7 @@ export class EntryReader {
   /** The rows' payloads when all of them are in slabs, else undefined. At least one row. */
   readFromSlabs(rows: EntryRows): ReadResult | undefined {
     if (this.slabs.find(rows.locations[0]!) === undefined) return undefined;
-    const result = new PayloadList(this.slabs, this.cache);
+    const result = new PayloadList(this.slabs, this.cache, this.joinMemory);
     let slab: AppendSlab | undefined;
     for (let row = 0; row < rows.length; row++) {
       const location = rows.locations[row]!;
@@ -81,7 +109,9 @@ export class EntryReader {
       }
       const sizeBytes = rows.sizesBytes[row]!;
       const at = location - slab.base;
-      this.deliver(rows, row, slab.bytes, at + headerBytes, epochAt(slab.view, at), slab, false, result);
+      if (this.deliver(rows, row, slab.bytes, at + headerBytes, epochAt(slab.view, at), result)) {
+        result.holdSlab(slab);
+      }
       assert(slab.view.getUint32(at + 12, true) === sizeBytes, 'the index says what the slab holds');
     }
     return result.finish(rows);
@@ -89,43 +119,221 @@ export class EntryReader {
 
   /**
    * The rows' payloads from wherever they lie; fewer than asked for where they are spread over too many blocks or one of
-   * them is damaged. Rejects where the disk does not answer.
+   * them is damaged. At once where all of it is in memory, else when the disk has answered; rejects where it does not.
    */
-  async read(queue: QueueId, rows: EntryRows): Promise<ReadResult> {
-    const result = new PayloadList(this.slabs, this.cache);
-    this.limitBlocks(rows);
-    try {
-      for (let row = 0; row < rows.length; row++) {
-        const sizeBytes = rows.sizesBytes[row]!;
-        const place = await this.fetch(rows.locations[row]!, sizeBytes);
-        const isGood =
-          place !== undefined && isHeaderOf(place.view, place.at, queue, rows.baseOffsets[row]!, sizeBytes);
-        if (!isGood) {
-          if (place !== undefined) this.letGo(place);
-          if (row === 0) {
-            const baseOffset = rows.baseOffsets[0]!;
-            return { outcome: 'damaged', baseOffset, nextOffset: rows.endOffset(0) };
-          }
-          rows.cut(row);
-          break;
-        }
-        const epoch = epochAt(place.view, place.at);
-        this.deliver(
-          rows,
-          row,
-          place.bytes,
-          place.at + headerBytes,
-          epoch,
-          place.holder,
-          place.isBlock,
-          result,
-        );
-        this.letGo(place);
-      }
-    } catch (error) {
-      result.release();
-      throw error;
+  read(queue: QueueId, rows: EntryRows): MaybePromise<ReadResult> {
+    const plan = this.plan(rows);
+    if (plan === undefined) return this.readHuge(queue, rows);
+    for (const slab of plan.slabs) this.slabs.pin(slab);
+    const blocks: CachedBlock[] = new Array(plan.needs.length);
+    let loading: Promise<CachedBlock>[] | undefined;
+    let isSequential = false;
+    for (let at = 0; at < plan.needs.length; at++) {
+      const { source, block, neededBytes } = plan.needs[at]!;
+      const pinned = this.cache.pin(source, block, neededBytes);
+      if (pinned instanceof Promise) {
+        loading ??= [];
+        loading.push(pinned.then((loaded) => (blocks[at] = loaded)));
+        isSequential =
+          block > 0 && (this.cache.has(source, block - 1) || plan.needs[at - 1]?.block === block - 1);
+      } else blocks[at] = pinned;
     }
+    if (loading === undefined) return this.deliverAll(queue, rows, plan, blocks);
+    if (isSequential) {
+      const { source, block } = plan.needs.at(-1)!;
+      this.cache.readAhead(source, block + 1);
+    }
+    return this.deliverLoaded(queue, rows, plan, blocks, loading);
+  }
+
+  private async deliverLoaded(
+    queue: QueueId,
+    rows: EntryRows,
+    plan: ReadPlan,
+    blocks: CachedBlock[],
+    loading: readonly Promise<CachedBlock>[],
+  ): Promise<ReadResult> {
+    for (const outcome of await Promise.allSettled(loading)) {
+      if (outcome.status === 'fulfilled') continue;
+      this.letGoAll(plan, blocks);
+      throw outcome.reason;
+    }
+    return this.deliverAll(queue, rows, plan, blocks);
+  }
+
+  /** What the rows need, which are cut off where that would be more blocks than one read may have. Undefined: too many for the first. */
+  private plan(rows: EntryRows): ReadPlan | undefined {
+    const { blockBytes } = this.cache;
+    const places: number[] = [];
+    const slabs: AppendSlab[] = [];
+    const needs: BlockNeed[] = [];
+    let source: BlockSource | undefined;
+    let lastSegment = -1;
+    let lastBlock = -1;
+    for (let row = 0; row < rows.length; row++) {
+      const location = rows.locations[row]!;
+      const slab = this.slabs.find(location);
+      if (slab !== undefined) {
+        if (slabs.at(-1) !== slab) slabs.push(slab);
+        places.push(~(slabs.length - 1));
+        continue;
+      }
+      const segment = segmentOf(location);
+      const offset = offsetIn(location);
+      const end = offset + headerBytes + rows.sizesBytes[row]!;
+      const first = Math.floor(offset / blockBytes);
+      const last = Math.floor((end - 1) / blockBytes);
+      const isShared = segment === lastSegment && first === lastBlock;
+      if (needs.length + last - first + (isShared ? 0 : 1) > this.maxBlocks) {
+        if (row === 0) return undefined;
+        rows.cut(row);
+        break;
+      }
+      if (segment !== lastSegment || source === undefined) source = this.segments.reader(segment);
+      places.push(isShared ? needs.length - 1 : needs.length);
+      for (let block = first; block <= last; block++) {
+        const neededBytes = block === last ? end - block * blockBytes : blockBytes;
+        if (block > first || !isShared) needs.push({ source, block, neededBytes });
+        else {
+          const shared = needs.at(-1)!;
+          shared.neededBytes = Math.max(shared.neededBytes, neededBytes);
+        }
+      }
+      lastSegment = segment;
+      lastBlock = last;
+    }
+    return { places, slabs, needs };
+  }
+
+  private deliverAll(
+    queue: QueueId,
+    rows: EntryRows,
+    plan: ReadPlan,
+    blocks: readonly CachedBlock[],
+  ): ReadResult {
+    const result = new PayloadList(this.slabs, this.cache, this.joinMemory);
+    const { blockBytes } = this.cache;
+    for (let row = 0; row < rows.length; row++) {
+      const place = plan.places[row]!;
+      let isGood: boolean;
+      if (place < 0) isGood = this.deliverFromSlab(queue, rows, row, plan.slabs[~place]!, result);
+      else {
+        const at = offsetIn(rows.locations[row]!) % blockBytes;
+        isGood =
+          at + headerBytes + rows.sizesBytes[row]! <= blockBytes
+            ? this.deliverFromBlock(queue, rows, row, blocks[place]!, at, result)
+            : this.deliverJoined(queue, rows, row, blocks, place, at, result);
+      }
+      if (isGood) continue;
+      if (row === 0) {
+        this.letGoAll(plan, blocks);
+        return { outcome: 'damaged', baseOffset: rows.baseOffsets[0]!, nextOffset: rows.endOffset(0) };
+      }
+      rows.cut(row);
+    }
+    this.letGoAll(plan, blocks);
+    return result.finish(rows);
+  }
+
+  private deliverFromSlab(
+    queue: QueueId,
+    rows: EntryRows,
+    row: number,
+    slab: AppendSlab,
+    result: PayloadList,
+  ): boolean {
+    const at = rows.locations[row]! - slab.base;
+    if (!isHeaderOf(slab.view, at, queue, rows.baseOffsets[row]!, rows.sizesBytes[row]!)) return false;
+    if (this.deliver(rows, row, slab.bytes, at + headerBytes, epochAt(slab.view, at), result)) {
+      result.holdSlab(slab);
+    }
+    return true;
+  }
+
+  /** False where the entry is damaged. */
+  private deliverFromBlock(
+    queue: QueueId,
+    rows: EntryRows,
+    row: number,
+    block: CachedBlock,
+    at: number,
+    result: PayloadList,
+  ): boolean {
+    const sizeBytes = rows.sizesBytes[row]!;
+    const { bytes, view } = block;
+    if (block.length < at + headerBytes + sizeBytes) return false;
+    if (!block.isChecked(at)) {
+      if (!this.isIntact(view, bytes, at, rows.locations[row]!, sizeBytes)) return false;
+      block.setChecked(at);
+    }
+    if (!isHeaderOf(view, at, queue, rows.baseOffsets[row]!, sizeBytes)) return false;
+    if (this.deliver(rows, row, bytes, at + headerBytes, epochAt(view, at), result)) result.holdBlock(block);
+    return true;
+  }
+
+  /** An entry that lies across blocks, from the one at index `place` on. False where it is damaged. */
+  private deliverJoined(
+    queue: QueueId,
+    rows: EntryRows,
+    row: number,
+    blocks: readonly CachedBlock[],
+    place: number,
+    at: number,
+    result: PayloadList,
+  ): boolean {
+    const { blockBytes } = this.cache;
+    const sizeBytes = rows.sizesBytes[row]!;
+    const totalBytes = headerBytes + sizeBytes;
+    const first = blocks[place]!;
+    const joined = this.joinMemory.take(totalBytes);
+    const { bytes, view } = joined;
+    let isChecked = first.isChecked(at);
+    let isWhole = true;
+    let done = 0;
+    let index = place;
+    for (let from = at; done < totalBytes && isWhole; from = 0, index++) {
+      const block = blocks[index]!;
+      const until = Math.min(blockBytes, from + totalBytes - done);
+      if (index > place && !block.isHeadChecked) isChecked = false;
+      isWhole = block.length >= until;
+      if (isWhole) done += block.bytes.copy(bytes, done, from, until);
+    }
+    const isGood =
+      isWhole &&
+      (isChecked || this.isIntact(view, bytes, 0, rows.locations[row]!, sizeBytes)) &&
+      isHeaderOf(view, 0, queue, rows.baseOffsets[row]!, sizeBytes);
+    if (isGood && !isChecked) {
+      first.setChecked(at);
+      for (let part = place + 1; part < index; part++) blocks[part]!.isHeadChecked = true;
+    }
+    if (isGood && this.deliver(rows, row, bytes, headerBytes, epochAt(view, 0), result)) {
+      result.holdJoined(joined);
+    } else this.joinMemory.give(joined);
+    return isGood;
+  }
+
+  private letGoAll(plan: ReadPlan, blocks: readonly CachedBlock[]): void {
+    for (const slab of plan.slabs) this.slabs.unpin(slab);
+    for (let at = 0; at < plan.needs.length; at++) {
+      const block = blocks[at];
+      if (block !== undefined) this.cache.unpin(block);
+    }
+  }
+
+  /** The first row alone, which needs more blocks than are held at a time: they are copied together one by one. */
+  private async readHuge(queue: QueueId, rows: EntryRows): Promise<ReadResult> {
+    rows.cut(1);
+    const sizeBytes = rows.sizesBytes[0]!;
+    const baseOffset = rows.baseOffsets[0]!;
+    const location = rows.locations[0]!;
+    const place = await this.gather(location, headerBytes + sizeBytes);
+    const isGood =
+      place !== undefined &&
+      this.isIntact(place.view, place.bytes, 0, location, sizeBytes) &&
+      isHeaderOf(place.view, 0, queue, baseOffset, sizeBytes);
+    if (!isGood) return { outcome: 'damaged', baseOffset, nextOffset: rows.endOffset(0) };
+    const result = new PayloadList(this.slabs, this.cache, this.joinMemory);
+    this.deliver(rows, 0, place.bytes, headerBytes, epochAt(place.view, 0), result);
     return result.finish(rows);
   }
 
@@ -145,76 +353,31 @@ export class EntryReader {
     return isGood ? into : undefined;
   }
 
-  /** Adds one entry's payload to the answer: lent, or copied together with its neighbours, put right where it must be. */
+  /**
+   * Adds one entry's payload to the answer: copied together with its neighbours and put right where it must be, or lent where it
+   * lies. True where it is lent: then `bytes` must stay as they are.
+   */
   private deliver(
     rows: EntryRows,
     row: number,
     bytes: Buffer,
     start: number,
     epoch: number,
-    holder: AppendSlab | CachedBlock | undefined,
-    isBlock: boolean,
     result: PayloadList,
-  ): void {
+  ): boolean {
     const sizeBytes = rows.sizesBytes[row]!;
     const baseOffset = rows.baseOffsets[row]!;
     const isStamped = this.format.isStamped(bytes, start, baseOffset, epoch);
     if (isStamped && sizeBytes >= lentPayloadBytes) {
-      result.lend(bytes.subarray(start, start + sizeBytes), holder, isBlock);
-      return;
+      result.lend(bytes.subarray(start, start + sizeBytes));
+      return true;
     }
     const target = result.room(rows, row);
     const at = result.roomAt;
     bytes.copy(target, at, start, start + sizeBytes);
     if (!isStamped) this.format.stamp(target, at, baseOffset, epoch);
     result.roomAt = at + sizeBytes;
-  }
-
-  /** Cuts the rows off where they would need more blocks than one read may. */
-  private limitBlocks(rows: EntryRows): void {
-    const { blockBytes } = this.cache;
-    let blocks = 0;
-    let lastSegment = -1;
-    let lastBlock = -1;
-    for (let row = 0; row < rows.length; row++) {
-      const location = rows.locations[row]!;
-      const segment = segmentOf(location);
-      const first = Math.floor(offsetIn(location) / blockBytes);
-      const last = Math.floor((offsetIn(location) + headerBytes + rows.sizesBytes[row]!) / blockBytes);
-      blocks += last - first + (segment === lastSegment && first === lastBlock ? 0 : 1);
-      lastSegment = segment;
-      lastBlock = last;
-      if (blocks > this.maxBlocks && row > 0) {
-        rows.cut(row);
-        return;
-      }
-    }
-  }
-
-  /** The entry's bytes, checked; undefined where they are damaged. `letGo` it afterwards. */
-  private async fetch(location: number, payloadBytes: number): Promise<Place | undefined> {
-    const slab = this.slabs.find(location);
-    if (slab !== undefined) return this.placeInSlab(slab, location);
-    const { blockBytes } = this.cache;
-    const offset = offsetIn(location);
-    const totalBytes = headerBytes + payloadBytes;
-    const block = Math.floor(offset / blockBytes);
-    const at = offset - block * blockBytes;
-    if (at + totalBytes > blockBytes) {
-      const place = await this.gather(location, totalBytes);
-      return place !== undefined && this.isIntact(place, location, payloadBytes) ? place : undefined;
-    }
-    const place = await this.placeInBlock(location, block, at, at + totalBytes);
-    if (place === undefined) return undefined;
-    const holder = place.holder as CachedBlock;
-    if (!holder.isChecked(at)) {
-      if (!this.isIntact(place, location, payloadBytes)) {
-        this.letGo(place);
-        return undefined;
-      }
-      holder.setChecked(at);
-    }
-    return place;
+    return false;
   }
 
   private async fetchHeader(location: number): Promise<Place | undefined> {
@@ -246,9 +409,7 @@ export class EntryReader {
     neededBytes: number,
   ): Promise<Place | undefined> {
     const source = this.segments.reader(segmentOf(location));
-    const isSequential = block > 0 && this.cache.has(source, block - 1) && !this.cache.has(source, block);
     const pinned = this.cache.pin(source, block, neededBytes);
-    if (isSequential) this.cache.readAhead(source, block + 1);
     const holder = pinned instanceof Promise ? await pinned : pinned;
     if (holder.length < neededBytes) {
       this.cache.unpin(holder);
@@ -281,8 +442,13 @@ export class EntryReader {
     return { bytes, view, at: 0, holder: undefined, isBlock: false };
   }
 
-  private isIntact(place: Place, location: number, payloadBytes: number): boolean {
-    const { view, bytes, at } = place;
+  private isIntact(
+    view: DataView,
+    bytes: Buffer,
+    at: number,
+    location: number,
+    payloadBytes: number,
+  ): boolean {
     return (
       checkHeader(view, bytes, at, location, this.crc32c) === 'intact' &&
       view.getUint32(at + 12, true) === payloadBytes &&
@@ -303,32 +469,43 @@ function releaseNothing(): void {}
 class PayloadList {
   private readonly slabs: SlabList;
   private readonly cache: BlockCache;
+  private readonly joinMemory: JoinMemory;
   private readonly payloads: Buffer[] = [];
   private slabsHeld: AppendSlab[] | undefined;
   private blocksHeld: CachedBlock[] | undefined;
+  private joinedHeld: JoinedBytes[] | undefined;
   private target: Buffer | undefined;
   roomAt = 0;
   private isReleased = false;
 
-  constructor(slabs: SlabList, cache: BlockCache) {
+  constructor(slabs: SlabList, cache: BlockCache, joinMemory: JoinMemory) {
     this.slabs = slabs;
     this.cache = cache;
+    this.joinMemory = joinMemory;
   }
 
-  lend(view: Buffer, holder: AppendSlab | CachedBlock | undefined, isBlock: boolean): void {
+  lend(view: Buffer): void {
     this.closeRoom();
     this.payloads.push(view);
-    if (holder === undefined) return;
-    if (isBlock) {
-      this.blocksHeld ??= [];
-      this.blocksHeld.push(holder as CachedBlock);
-      holder.pins++;
-    } else {
-      this.slabsHeld ??= [];
-      if (this.slabsHeld.at(-1) === holder) return;
-      this.slabsHeld.push(holder as AppendSlab);
-      holder.pins++;
-    }
+  }
+
+  holdSlab(slab: AppendSlab): void {
+    this.slabsHeld ??= [];
+    if (this.slabsHeld.at(-1) === slab) return;
+    this.slabsHeld.push(slab);
+    this.slabs.pin(slab);
+  }
+
+  holdBlock(block: CachedBlock): void {
+    this.blocksHeld ??= [];
+    if (this.blocksHeld.at(-1) === block) return;
+    this.blocksHeld.push(block);
+    block.pins++;
+  }
+
+  holdJoined(joined: JoinedBytes): void {
+    this.joinedHeld ??= [];
+    this.joinedHeld.push(joined);
   }
 
   /** A buffer for the row and for the small ones that follow it; written from `roomAt` on. */
@@ -362,6 +539,7 @@ class PayloadList {
     this.isReleased = true;
     if (this.slabsHeld !== undefined) for (const slab of this.slabsHeld) this.slabs.unpin(slab);
     if (this.blocksHeld !== undefined) for (const block of this.blocksHeld) this.cache.unpin(block);
+    if (this.joinedHeld !== undefined) for (const joined of this.joinedHeld) this.joinMemory.give(joined);
   }
 
   private closeRoom(): void {
