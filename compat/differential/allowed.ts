@@ -181,4 +181,16 @@ export const allowedDifferences: readonly AllowedDifference[] = [
       kafkas === `${String(ours).slice(0, -1)} or some brokers have all their log directories cordoned.`,
     why: 'there are no cordoned directories',
   },
+  {
+    api: 'JoinGroup',
+    path: /./,
+    label: /names a protocol twice$/,
+    why: 'the same protocol twice is taken for one; Kafka fails with UNKNOWN_SERVER_ERROR',
+  },
+  {
+    path: /^answer$/,
+    label: /malformed requests .* ApiVersions v/,
+    holds: (ours, kafkas) => ours === `${String(kafkas).slice(0, -1)}5`,
+    why: 'ApiVersions 5 is of Kafka 4.4',
+  },
 ];

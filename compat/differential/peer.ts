@@ -22,6 +22,7 @@ export type Answer = unknown;
 
 const answerLimitMs = 20_000;
 const settleLimitMs = 15_000;
+const silenceMs = 500;
 
 export class Peer {
   readonly title: string;
@@ -204,6 +205,21 @@ export class Peer {
   breakOff(error: unknown): void {
     const broken = (error as Error).stack ?? String(error);
     this.steps.push({ api: '-', version: 0, label: 'the scenario could not go on', outcome: null, broken });
+  }
+
+  /** Sends a frame as it is; writes down the answer's bytes behind the correlation id, or that the connection was closed. */
+  async raw(label: string, frame: Buffer, connection: string): Promise<void> {
+    const client = await this.client(connection);
+    let timer: NodeJS.Timeout | undefined;
+    const silence = new Promise<string>((resolve) => {
+      timer = setTimeout(() => resolve('no answer'), silenceMs);
+    });
+    const answer = client.exchange(frame).then(
+      (bytes) => bytes.subarray(4).toString('hex'),
+      () => 'the connection was closed',
+    );
+    this.note(label, await Promise.race([answer, silence]).finally(() => clearTimeout(timer)));
+    this.drop(connection);
   }
 
   drop(connection: string): void {

@@ -4,6 +4,7 @@ import { adminScenarios } from './scenarios/admin.ts';
 import { configScenarios } from './scenarios/configs.ts';
 import { fetchScenarios } from './scenarios/fetch.ts';
 import { groupScenarios } from './scenarios/groups.ts';
+import { malformedScenarios } from './scenarios/malformed.ts';
 import { offsetScenarios } from './scenarios/offsets.ts';
 import { produceScenarios } from './scenarios/produce.ts';
 import { topicScenarios } from './scenarios/topics.ts';
@@ -16,4 +17,5 @@ export const scenarios: readonly Scenario[] = [
   ...groupScenarios,
   ...configScenarios,
   ...adminScenarios,
+  ...malformedScenarios,
 ];

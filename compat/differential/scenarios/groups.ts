@@ -1,4 +1,5 @@
 /** Classic groups and committed offsets. */
+import { ZERO_UUID } from '../../../protocol/wire/uuid.ts';
 import { type Peer, pick } from '../peer.ts';
 import type { Scenario } from '../scenario.ts';
 
@@ -429,6 +430,174 @@ async function staticMembers(peer: Peer): Promise<void> {
   await peer.say('empty', 'DescribeGroups', { groups: [group] });
 }
 
+/** What time does to a group: sessions that end, members that do not come back. */
+async function timeouts(peer: Peer): Promise<void> {
+  await coordinatorReady(peer);
+  const isState = (state: string) => (answer: unknown) => pick(answer, 'groups', 0, 'groupState') === state;
+  const short = { sessionTimeoutMs: 300, rebalanceTimeoutMs: 400 };
+  const group = 'gx-session';
+  const one = await joined(peer, group, short);
+  await peer.sendUntil('its session is over', 'DescribeGroups', 6, { groups: [group] }, isState('Empty'));
+  const beat = { groupId: group, generationId: one.generationId, memberId: one.memberId };
+  await peer.say('it beats after that', 'Heartbeat', beat);
+  await peer.say(
+    'it commits after that',
+    'OffsetCommit',
+    commit(group, one.memberId, one.generationId, 'x', unknownId),
+  );
+  await peer.say('it joins after that', 'JoinGroup', join(group, { ...short, memberId: one.memberId }));
+
+  const late = 'gx-rebalance';
+  const first = await joined(peer, late, { sessionTimeoutMs: 30_000, rebalanceTimeoutMs: 400 });
+  const second = memberIdOf(await peer.quiet('JoinGroup', 5, join(late)));
+  const answer = await peer.quiet('JoinGroup', 5, join(late, { memberId: second }), 'second');
+  peer.note('the first did not come back', {
+    errorCode: pick(answer, 'errorCode') as number,
+    generationId: pick(answer, 'generationId') as number,
+    members: (pick(answer, 'members') as unknown[]).length,
+    leads: pick(answer, 'leader') === second,
+  });
+  await peer.say('the first beats', 'Heartbeat', {
+    groupId: late,
+    generationId: first.generationId,
+    memberId: first.memberId,
+  });
+  await peer.say(
+    'the first commits',
+    'OffsetCommit',
+    commit(late, first.memberId, first.generationId, 'x', unknownId),
+  );
+
+  const pending = 'gx-pending';
+  await peer.say('a member asks for an id', 'JoinGroup', join(pending, short));
+  await peer.say('and is awaited', 'DescribeGroups', { groups: [pending] });
+  await peer.say('listed', 'ListGroups', { statesFilter: ['PreparingRebalance', 'Empty'] });
+
+  const fixed = 'gx-static';
+  const held = await joined(peer, fixed, { ...short, groupInstanceId: 'one' });
+  await peer.sendUntil(
+    'a static member goes in the end',
+    'DescribeGroups',
+    6,
+    { groups: [fixed] },
+    isState('Empty'),
+  );
+  await peer.say('it beats after all', 'Heartbeat', {
+    groupId: fixed,
+    generationId: held.generationId,
+    memberId: held.memberId,
+    groupInstanceId: 'one',
+  });
+}
+
+/** A leader that sends no assignment, members of different minds, other kinds of groups. */
+async function misfits(peer: Peer): Promise<void> {
+  await coordinatorReady(peer);
+  const group = 'gm-sync';
+  const first = await peer.quiet('JoinGroup', 5, join(group));
+  const memberId = memberIdOf(first);
+  const answer = await peer.quiet('JoinGroup', 5, join(group, { memberId }));
+  const generationId = pick(answer, 'generationId') as number;
+  await peer.say(
+    'assigns to a stranger',
+    'SyncGroup',
+    sync(group, memberId, generationId, [{ memberId: 'stranger', assignment: bytes('x') }]),
+  );
+  await peer.say('then', 'DescribeGroups', { groups: [group] });
+  await peer.say(
+    'syncs the same generation',
+    'SyncGroup',
+    sync(group, memberId, generationId, [{ memberId, assignment: bytes('y') }]),
+  );
+  await peer.say(
+    'joins with other metadata',
+    'JoinGroup',
+    join(group, { memberId, protocols: [{ name: 'range', metadata: bytes('new') }] }),
+  );
+  await peer.say(
+    'commits while it completes',
+    'OffsetCommit',
+    commit(group, memberId, generationId + 1, 'x', unknownId),
+  );
+  await peer.say('syncs the generation before', 'SyncGroup', sync(group, memberId, generationId));
+  await peer.say('syncs with nothing', 'SyncGroup', sync(group, memberId, generationId + 1, []));
+  await peer.say('is stable with nothing', 'DescribeGroups', { groups: [group] });
+
+  const connect = 'gm-connect';
+  const worker = { protocolType: 'connect', protocols: [{ name: 'compatible', metadata: bytes('w') }] };
+  const asked = await peer.say('a worker asks', 'JoinGroup', join(connect, worker));
+  const workerId = memberIdOf(asked);
+  await peer.say('a worker joins', 'JoinGroup', join(connect, { ...worker, memberId: workerId }));
+  await peer.say('a consumer comes', 'JoinGroup', join(connect));
+  await peer.say('described', 'DescribeGroups', { groups: [connect] });
+  await peer.say('listed', 'ListGroups', { statesFilter: ['CompletingRebalance'] });
+  await peer.say('deleted', 'DeleteGroups', { groupsNames: [connect] });
+  await peer.say('offsets deleted', 'OffsetDelete', { groupId: connect, topics: [] });
+
+  const choice = 'gm-choice';
+  const three = ['a', 'b', 'c'].map((name) => ({ name, metadata: bytes(name) }));
+  const chooser = memberIdOf(await peer.quiet('JoinGroup', 5, join(choice, { protocols: three })));
+  await peer.say('chooses its first', 'JoinGroup', join(choice, { memberId: chooser, protocols: three }));
+  await peer.say(
+    'names a protocol twice',
+    'JoinGroup',
+    join(choice, { memberId: chooser, protocols: [three[0]!, three[0]!] }),
+  );
+
+  const static1 = 'gm-static';
+  const held = await joined(peer, static1, { groupInstanceId: 'one' });
+  await peer.say(
+    'another static member',
+    'JoinGroup',
+    join(static1, { groupInstanceId: 'one', memberId: 'stranger' }),
+  );
+  await peer.say('an empty instance', 'JoinGroup', join(static1, { groupInstanceId: '' }));
+  await peer.say('its instance commits alone', 'OffsetCommit', {
+    ...commit(static1, '', -1, 'x', unknownId),
+    groupInstanceId: 'one',
+  });
+  await peer.say(
+    'its member id commits with no instance',
+    'OffsetCommit',
+    commit(static1, held.memberId, held.generationId, 'x', unknownId),
+  );
+}
+
+/** Committed offsets go with their topic. */
+async function offsetsOfDeleted(peer: Peer): Promise<void> {
+  await coordinatorReady(peer);
+  const topicId = await peer.topic('gd-topic');
+  await peer.say('committed', 'OffsetCommit', commit('gd-group', '', -1, 'gd-topic', topicId));
+  await peer.say('the topic is deleted', 'DeleteTopics', {
+    topics: [{ name: 'gd-topic', topicId: ZERO_UUID }],
+    timeoutMs: 10_000,
+  });
+  const ask = {
+    groups: [{ groupId: 'gd-group', memberId: null, memberEpoch: -1, topics: null }],
+    requireStable: false,
+  };
+  await peer.sendUntil(
+    'all of the group',
+    'OffsetFetch',
+    9,
+    ask,
+    (answer) => (pick(answer, 'groups', 0, 'topics') as unknown[]).length === 0,
+  );
+  const newId = await peer.topic('gd-topic');
+  await peer.say('of the new topic', 'OffsetFetch', {
+    groups: [
+      {
+        groupId: 'gd-group',
+        memberId: null,
+        memberEpoch: -1,
+        topics: [{ name: 'gd-topic', topicId: newId, partitionIndexes: [0] }],
+      },
+    ],
+    requireStable: false,
+  });
+  await peer.say('the group', 'DescribeGroups', { groups: ['gd-group'] });
+}
+
 function commit(
   groupId: string,
   memberId: string,
@@ -615,5 +784,8 @@ export const groupScenarios: readonly Scenario[] = [
   { name: 'life of a group of one', run: lifeOfOne },
   { name: 'a group of two', run: twoMembers },
   { name: 'static members', run: staticMembers },
+  { name: 'groups and time', run: timeouts },
+  { name: 'groups of misfits', run: misfits },
   { name: 'offsets', run: offsets },
+  { name: 'offsets of a deleted topic', run: offsetsOfDeleted },
 ];
