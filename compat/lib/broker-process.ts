@@ -90,6 +90,9 @@ export async function startOdradek(settings: readonly string[]): Promise<PeerBro
         resolve('dist/main.js'),
         '--listen',
         `127.0.0.1:${port}`,
+        // As kafka-up.sh does: a suite looks at where this setting comes from.
+        '--advertise',
+        `127.0.0.1:${port}`,
         '--data',
         join(directory, 'data'),
         '--config',
