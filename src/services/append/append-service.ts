@@ -249,7 +249,7 @@ function groupOf(entry: AppendEntry, durability: AppendGroup['durability'], flus
 
 function resultOf(one: PlannedPartition, outcomes: readonly AppendResult[]): PartitionAppendResult {
   const answering = one.plan.answeringEntry;
-  const result = outcomes[answering < 0 ? 0 : answering]!;
+  const result = outcomes[Math.max(answering, 0)]!;
   switch (result.outcome) {
     case 'appended':
       return succeededAppend(
