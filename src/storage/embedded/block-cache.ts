@@ -71,6 +71,8 @@ export class ReadGate {
 
 /** Memory of blocks that are given up and not used again yet: as much as answers that leave together may let go of. */
 const maxSpareBytes = 8 * 1024 * 1024;
+/** What one block adds to the running mean of their use. */
+const sparseUseWeight = 1 / 32;
 
 export class BlockCache {
   readonly blockBytes: number;

@@ -56,7 +56,7 @@ export class ConsumeQueueIndex {
   /** Cuts off what is in the table: rows of the log from `from` up to `to`. */
   freeze(from: number, to: number): FrozenTable {
     const frozen = this.table.freeze(from, to);
-    this.table = new ConsumeQueueTable();
+    this.table = new ConsumeQueueTable(this.table.length);
     this.frozenTables = [...this.frozenTables, frozen];
     return frozen;
   }

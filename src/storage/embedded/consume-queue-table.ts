@@ -10,22 +10,37 @@ import type { QueueState } from './queue-state.ts';
 const firstCapacity = 2048;
 
 export class ConsumeQueueTable {
-  locations = new Float64Array(firstCapacity);
-  baseOffsets = new Float64Array(firstCapacity);
-  maxTimestampsMs = new Float64Array(firstCapacity);
-  counts = new Uint32Array(firstCapacity);
-  sizesBytes = new Uint32Array(firstCapacity);
+  locations: Float64Array<ArrayBuffer>;
+  baseOffsets: Float64Array<ArrayBuffer>;
+  maxTimestampsMs: Float64Array<ArrayBuffer>;
+  counts: Uint32Array<ArrayBuffer>;
+  sizesBytes: Uint32Array<ArrayBuffer>;
   /** Milliseconds since the store time of the table's first row. */
-  private storeDeltasMs = new Uint32Array(firstCapacity);
+  private storeDeltasMs: Uint32Array<ArrayBuffer>;
   private firstStoreTimeMs = 0;
-  private previous = new Int32Array(firstCapacity);
-  private following = new Int32Array(firstCapacity);
-  private jump = new Int32Array(firstCapacity);
+  private previous: Int32Array<ArrayBuffer>;
+  private following: Int32Array<ArrayBuffer>;
+  private jump: Int32Array<ArrayBuffer>;
   /** Rows of the queue before this one. */
-  private ordinal = new Uint32Array(firstCapacity);
+  private ordinal: Uint32Array<ArrayBuffer>;
   private rows = 0;
   /** Queues that have rows here, in the order of their first. */
   private readonly touched: QueueState[] = [];
+
+  /** `expectedRows`: how many there will likely be; memory that is not used costs nothing but addresses. */
+  constructor(expectedRows = 0) {
+    const capacity = Math.max(firstCapacity, expectedRows);
+    this.locations = new Float64Array(capacity);
+    this.baseOffsets = new Float64Array(capacity);
+    this.maxTimestampsMs = new Float64Array(capacity);
+    this.counts = new Uint32Array(capacity);
+    this.sizesBytes = new Uint32Array(capacity);
+    this.storeDeltasMs = new Uint32Array(capacity);
+    this.previous = new Int32Array(capacity);
+    this.following = new Int32Array(capacity);
+    this.jump = new Int32Array(capacity);
+    this.ordinal = new Uint32Array(capacity);
+  }
 
   get length(): number {
     return this.rows;

@@ -7,7 +7,7 @@
 import { assert } from '../../util/assert.ts';
 import type { MaybePromise, PayloadFormat, QueueId, ReadResult } from '../engine.ts';
 import type { AppendSlab, SlabList } from './append-slab.ts';
-import type { BlockCache, BlockSource, CachedBlock } from './block-cache.ts';
+import type { BlockCache, BlockSource, CachedBlock, ReadGate } from './block-cache.ts';
 import type { Checksum } from './checksum.ts';
 import { checkHeader, EntryHeader, epochAt, headerBytes, isHeaderOf } from './entry-header.ts';
 import type { EntryRows } from './entry-rows.ts';
@@ -26,6 +26,9 @@ const leastUse = 1 / 16;
 /** ... but now and then by blocks, to learn whether that has changed. */
 const probeEvery = 32;
 const maxSingleReads = 256;
+
+/** Small payloads that are together at least as large as this are copied into memory that is used again. */
+const pooledRoomBytes = 16 * 1024;
 
 const nothing: readonly Buffer[] = [];
 
@@ -62,6 +65,8 @@ export class EntryReader {
   private readonly crc32c: Checksum;
   private readonly maxBlocks: number;
   private readonly joinMemory = new JoinMemory();
+  private readonly gate: ReadGate;
+  private sparseReads = 0;
 
   constructor(
     slabs: SlabList,
@@ -122,6 +127,10 @@ export class EntryReader {
    * them is damaged. At once where all of it is in memory, else when the disk has answered; rejects where it does not.
    */
   read(queue: QueueId, rows: EntryRows): MaybePromise<ReadResult> {
+    const isSparse = this.areSparse(rows);
+    if (isSparse && this.cache.useOfSparseBlocks < leastUse && ++this.sparseReads % probeEvery !== 0) {
+      return this.readSingly(queue, rows);
+    }
     const plan = this.plan(rows);
     if (plan === undefined) return this.readHuge(queue, rows);
     for (const slab of plan.slabs) this.slabs.pin(slab);
@@ -138,12 +147,12 @@ export class EntryReader {
           block > 0 && (this.cache.has(source, block - 1) || plan.needs[at - 1]?.block === block - 1);
       } else blocks[at] = pinned;
     }
-    if (loading === undefined) return this.deliverAll(queue, rows, plan, blocks);
+    if (loading === undefined) return this.deliverAll(queue, rows, plan, blocks, isSparse);
     if (isSequential) {
       const { source, block } = plan.needs.at(-1)!;
       this.cache.readAhead(source, block + 1);
     }
-    return this.deliverLoaded(queue, rows, plan, blocks, loading);
+    return this.deliverLoaded(queue, rows, plan, blocks, loading, isSparse);
   }
 
   private async deliverLoaded(
@@ -152,13 +161,79 @@ export class EntryReader {
     plan: ReadPlan,
     blocks: CachedBlock[],
     loading: readonly Promise<CachedBlock>[],
+    isSparse: boolean,
   ): Promise<ReadResult> {
     for (const outcome of await Promise.allSettled(loading)) {
       if (outcome.status === 'fulfilled') continue;
       this.letGoAll(plan, blocks);
       throw outcome.reason;
     }
-    return this.deliverAll(queue, rows, plan, blocks);
+    return this.deliverAll(queue, rows, plan, blocks, isSparse);
+  }
+
+  /** True where the rows lie so far apart that a block holds hardly more than one of them. */
+  private areSparse(rows: EntryRows): boolean {
+    if (rows.length < fewestSparseRows) return false;
+    const first = rows.locations[0]!;
+    const last = rows.locations[rows.length - 1]!;
+    const segments = segmentOf(last) - segmentOf(first);
+    if (segments > rows.length) return true;
+    const bytes = segments === 0 ? last - first : offsetIn(last) + segments * this.cache.blockBytes;
+    return bytes > rows.length * this.cache.blockBytes * sparsePart;
+  }
+
+  /** The rows one by one, each by a read of its own past the cache, a step ahead. */
+  private async readSingly(queue: QueueId, rows: EntryRows): Promise<ReadResult> {
+    rows.cut(Math.min(rows.length, maxSingleReads));
+    const result = new PayloadList(this.slabs, this.cache, this.joinMemory);
+    let ahead = this.fetchSingly(rows, 0);
+    for (let row = 0; row < rows.length; row++) {
+      let place: Place | undefined;
+      try {
+        place = await ahead;
+      } catch (error) {
+        result.release();
+        throw error;
+      }
+      if (
+        place === undefined ||
+        !isHeaderOf(place.view, place.at, queue, rows.baseOffsets[row]!, rows.sizesBytes[row]!)
+      ) {
+        if (place !== undefined) this.letGo(place);
+        if (row === 0) {
+          return { outcome: 'damaged', baseOffset: rows.baseOffsets[0]!, nextOffset: rows.endOffset(0) };
+        }
+        rows.cut(row);
+        break;
+      }
+      if (row + 1 < rows.length) {
+        ahead = this.fetchSingly(rows, row + 1);
+        ahead.catch(() => {}); // met when it is its turn
+      }
+      const { bytes, view, at, holder } = place;
+      if (
+        this.deliver(rows, row, bytes, at + headerBytes, epochAt(view, at), result) &&
+        holder !== undefined
+      ) {
+        result.holdSlab(holder as AppendSlab);
+      }
+      this.letGo(place);
+    }
+    return result.finish(rows);
+  }
+
+  private async fetchSingly(rows: EntryRows, row: number): Promise<Place | undefined> {
+    const location = rows.locations[row]!;
+    const payloadBytes = rows.sizesBytes[row]!;
+    const slab = this.slabs.find(location);
+    if (slab !== undefined) return this.placeInSlab(slab, location);
+    const bytes = Buffer.allocUnsafeSlow(headerBytes + payloadBytes);
+    const source = this.segments.reader(segmentOf(location));
+    const read = await this.gate.run(() => source.read(offsetIn(location), bytes));
+    if (read < bytes.length) return undefined;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    if (!this.isIntact(view, bytes, 0, location, payloadBytes)) return undefined;
+    return { bytes, view, at: 0, holder: undefined, isBlock: false };
   }
 
   /** What the rows need, which are cut off where that would be more blocks than one read may have. Undefined: too many for the first. */
@@ -210,6 +285,7 @@ export class EntryReader {
     rows: EntryRows,
     plan: ReadPlan,
     blocks: readonly CachedBlock[],
+    isSparse: boolean,
   ): ReadResult {
     const result = new PayloadList(this.slabs, this.cache, this.joinMemory);
     const { blockBytes } = this.cache;
@@ -219,6 +295,9 @@ export class EntryReader {
       if (place < 0) isGood = this.deliverFromSlab(queue, rows, row, plan.slabs[~place]!, result);
       else {
         const at = offsetIn(rows.locations[row]!) % blockBytes;
+        const block = blocks[place]!;
+        if (isSparse && block.servedBytes === 0) block.isSparse = true;
+        block.servedBytes += headerBytes + rows.sizesBytes[row]!;
         isGood =
           at + headerBytes + rows.sizesBytes[row]! <= blockBytes
             ? this.deliverFromBlock(queue, rows, row, blocks[place]!, at, result)
@@ -517,7 +596,12 @@ class PayloadList {
     for (let at = row + 1; at < rows.length && rows.sizesBytes[at]! < lentPayloadBytes; at++) {
       totalBytes += rows.sizesBytes[at]!;
     }
-    this.target = Buffer.allocUnsafe(totalBytes);
+    if (totalBytes < pooledRoomBytes) this.target = Buffer.allocUnsafe(totalBytes);
+    else {
+      const memory = this.joinMemory.take(totalBytes);
+      this.holdJoined(memory);
+      this.target = memory.bytes;
+    }
     this.roomAt = 0;
     return this.target;
   }

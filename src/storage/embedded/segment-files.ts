@@ -5,7 +5,7 @@ import { segmentFileName } from './location.ts';
 
 const maxOpenSegments = 64;
 
-class SegmentReader implements BlockSource {
+export class SegmentReader implements BlockSource {
   readonly sourceId = newSourceId();
   readonly path: string;
   users = 0;
@@ -17,7 +17,11 @@ class SegmentReader implements BlockSource {
     this.path = path;
   }
 
-  async readBlock(block: number, into: Buffer): Promise<number> {
+  readBlock(block: number, into: Buffer): Promise<number> {
+    return this.read(block * into.length, into);
+  }
+
+  async read(offset: number, into: Buffer): Promise<number> {
     this.users++;
     try {
       this.file ??= this.fileSystem.open(this.path, 'read');
@@ -28,7 +32,7 @@ class SegmentReader implements BlockSource {
         throw error;
       });
       if (file === undefined) return 0;
-      return await file.read(into, 0, into.length, block * into.length);
+      return await file.read(into, 0, into.length, offset);
     } finally {
       this.users--;
     }
@@ -56,7 +60,7 @@ export class SegmentFiles {
     this.directory = directory;
   }
 
-  reader(segment: number): BlockSource {
+  reader(segment: number): SegmentReader {
     let reader = this.readers.get(segment);
     if (reader === undefined) {
       reader = new SegmentReader(this.fileSystem, `${this.directory}/${segmentFileName(segment)}`);
