@@ -213,6 +213,7 @@ const wanted = names.length > 0 ? rows.filter((row) => names.includes(row.name))
 const withKafka = !args.includes('--no-kafka') && has('java') && has('mvn');
 
 mkdirSync(cache, { recursive: true });
+execFileSync(process.execPath, [resolve('scripts/build.mjs'), '--if-stale'], { stdio: 'inherit' });
 execFileSync('go', ['build', '-o', loadgenPath, '.'], { cwd: resolve('bench/loadgen'), stdio: 'inherit' });
 const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD']).toString().trim();
 const keep = (line: object): void => {
@@ -238,13 +239,8 @@ const ourFigures = new Map<string, Figures>();
 // One broker at a time: on few cores a second one, even idle, is in the way.
 async function measure(broker: PeerBroker, into: Map<string, Figures>, skipOnlyOurs: boolean): Promise<void> {
   try {
-    await load(broker, 'produce', {
-      topic: newTopic(),
-      partitions: 4,
-      batch: 1000,
-      acks: 1,
-      secs: Math.min(secs, 5),
-    });
+    const topic = newTopic();
+    await load(broker, 'produce', { topic, partitions: 4, batch: 1000, acks: 1, secs: Math.min(secs, 5) });
     await load(broker, 'produce', {
       topic: newTopic(),
       partitions: 4,
@@ -252,6 +248,9 @@ async function measure(broker: PeerBroker, into: Map<string, Figures>, skipOnlyO
       acks: 1,
       secs: skipOnlyOurs ? Math.max(secs, 20) : 3,
     });
+    if (wanted.some((row) => row.name.startsWith('fetch'))) {
+      await load(broker, 'fetch', { topic, partitions: 4, secs: skipOnlyOurs ? Math.max(secs, 10) : 3 });
+    }
     for (const row of wanted) {
       if (skipOnlyOurs && row.onlyOurs === true) continue;
       into.set(row.name, await row.run(broker, secs));
