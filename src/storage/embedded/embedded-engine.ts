@@ -141,6 +141,9 @@ type Sources = readonly Buffer[];
 
 const maxSpareRows = 64;
 
+const largestGroupBytes = 2 ** 31;
+/** One read answers at most so many entries: what it asks of memory is bounded, whatever maxBytes says. */
+const maxRowsPerRead = 16 * 1024;
 const notAppended: AppendResult = { outcome: 'not-appended' };
 
 class EmbeddedEngine implements StorageEngine {
@@ -152,6 +155,7 @@ class EmbeddedEngine implements StorageEngine {
   private readonly format: PayloadFormat;
   private readonly crc32c: Checksum;
   private readonly clock: Clock;
+  private readonly logger: Log;
   private readonly lock: DirectoryLock;
   private readonly stampOffsets: boolean;
   private readonly maxSealedTables: number;
@@ -190,6 +194,7 @@ class EmbeddedEngine implements StorageEngine {
     this.format = options.payloadFormat;
     this.crc32c = options.crc32c;
     this.clock = clock;
+    this.logger = logger;
     this.lock = lock;
     this.stampOffsets = options.stampOffsets !== false;
     this.maxSealedTables = settings.maxSealedTables;
@@ -307,7 +312,7 @@ class EmbeddedEngine implements StorageEngine {
     const limits = {
       untilOffset: Math.min(options.untilOffset ?? queue.visibleEndOffset, queue.visibleEndOffset),
       maxBytes: options.maxBytes,
-      maxRows: Number.POSITIVE_INFINITY,
+      maxRows: maxRowsPerRead,
       atLeastOne: options.atLeastOne,
     };
     const rows = this.spareRows.pop() ?? new EntryRows();
@@ -465,7 +470,9 @@ class EmbeddedEngine implements StorageEngine {
         await this.maintenance.abandon();
       }
     } finally {
-      await this.commitLog.close();
+      await this.commitLog.close().catch((error: Error) => {
+        this.logger.error({ error: error.message }, 'the commit log could not be closed cleanly');
+      });
       await this.segments.close();
       this.queueIndex.close();
       await this.orderedIndex.close();
@@ -558,6 +565,7 @@ class EmbeddedEngine implements StorageEngine {
       changes === undefined || changes.length === 0 ? undefined : encodeIndexChanges(changes);
     if (changeBytes !== undefined) totalBytes += entryBytes(changeBytes.length);
     if (totalBytes === 0) return this.answerNothing();
+    assert(totalBytes < largestGroupBytes, 'a group is far smaller than a segment can be');
     return this.place(group, (sources ?? undefined) as Sources | undefined, queues, totalBytes, changeBytes);
   }
 
@@ -755,8 +763,7 @@ class EmbeddedEngine implements StorageEngine {
 
   /** A change of the engine's own, in the log; done to the state at once. Resolves when durable. */
   private async appendChange(change: EngineChange): Promise<void> {
-    if (this.refusal !== undefined) throw new Error(`the storage engine is ${this.refusal}`);
-    if (this.cannotWrite()) throw new Error('the storage engine has no room');
+    this.mustWrite();
     const { commitLog, header } = this;
     const payload = encodeEngineChange(change);
     header.storeTimeMs = this.begin(entryBytes(payload.length));
@@ -771,10 +778,18 @@ class EmbeddedEngine implements StorageEngine {
     await commitLog.whenDurable(end);
   }
 
+  /** Changes of the engine's own have no refusal to answer. */
+  private mustWrite(): void {
+    if (this.refusal === 'closing') throw new Error('the storage engine is closed or closing');
+    if (this.refusal !== undefined) throw new Error('the storage engine has failed');
+    if (this.cannotWrite()) throw new Error('the storage engine has no room to write');
+  }
+
   private async updateCatalogue(
     update: CatalogueUpdate,
   ): Promise<{ outcome: 'done'; version: number } | { outcome: 'conflict'; key: string }> {
     const { table, queues } = this;
+    this.mustWrite();
     const key = table.conflict(update.changes);
     if (key !== undefined) return { outcome: 'conflict', key };
     const createQueues = update.createQueues ?? [];

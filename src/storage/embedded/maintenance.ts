@@ -99,6 +99,8 @@ export class Maintenance {
     this.headSealed = [...headSealed];
     this.sealedAt = recovered.at(-1)?.to ?? manifest.indexedTo;
     for (const frozen of recovered) this.jobs.push({ frozen, state: undefined, producers: undefined });
+    // Much was replayed: the next start shall not do it all again.
+    if (parts.index.tableRows * 4 > parts.settings.sealEntries) this.seal();
     if (this.jobs.length > 0) this.start();
   }
 

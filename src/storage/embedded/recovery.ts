@@ -191,7 +191,7 @@ class Recovery {
           'recovered after an unclean shutdown',
         );
       }
-      if (!isClean) await cutLog(fileSystem, layout.commitLog, from, scan.end);
+      if (!isClean && !this.isNew) await cutLog(fileSystem, layout.commitLog, from, scan.end);
       for (const queue of this.queues.values()) queue.visibleEndOffset = queue.nextOffset;
       const next: Manifest = {
         ...manifest,

@@ -8,7 +8,7 @@ import {
 import type { AppendResult, StorageEngine } from '../../../src/storage/engine.ts';
 import { VirtualClock } from '../../../src/util/clock.ts';
 import { type DiskCall, SimulatedDisk } from '../../fakes/simulated-disk.ts';
-import { makePayload, testPayloadFormat } from '../test-payload.ts';
+import { makePayload, parsePayloads, testPayloadFormat } from '../test-payload.ts';
 
 async function open(disk: SimulatedDisk, more: Partial<EmbeddedEngineOptions> = {}): Promise<StorageEngine> {
   const engine = await openEmbeddedEngine({
@@ -151,6 +151,89 @@ describe('writes and flushes', () => {
     await room;
     await Promise.all(answers);
     expect(engine.appendRoom()).toBe(undefined);
+  });
+});
+
+describe('reads', () => {
+  const settings = {
+    tailCacheBytes: 8192,
+    slabBytes: 8192,
+    readBlockBytes: 16 * 1024,
+    blockCacheBytes: 64 * 1024,
+    maxDiskReadBytes: 256 * 1024,
+  };
+
+  async function filled(disk: SimulatedDisk, queues: number): Promise<StorageEngine> {
+    const engine = await open(disk, { settings });
+    const ids = Array.from({ length: queues }, (_, at) => 100 + at);
+    await engine.catalogue.update({ changes: [], createQueues: ids });
+    for (let round = 0; round < 100; round++) {
+      await Promise.all(ids.map((id) => put(engine, 'async', 500, id)));
+    }
+    await engine.whenDurable();
+    return engine;
+  }
+
+  function readCalls(disk: SimulatedDisk): { calls: number; bytes: number } {
+    const counts = { calls: 0, bytes: 0 };
+    disk.fault = (call) => {
+      if (call.name === 'read') {
+        counts.calls++;
+        counts.bytes += call.sizeBytes;
+      }
+      return undefined;
+    };
+    return counts;
+  }
+
+  async function readAll(engine: StorageEngine, queue: number, maxBytes: number): Promise<number> {
+    let entries = 0;
+    for (let offset = 0; ; ) {
+      const result = await engine.read(queue, { fromOffset: offset, maxBytes, atLeastOne: true });
+      if (result.outcome !== 'read') throw new Error(result.outcome);
+      if (result.payloads.length === 0) return entries;
+      entries += parsePayloads(result.payloads).length;
+      offset = result.nextOffset;
+      result.release();
+    }
+  }
+
+  test('of one queue go through the log once, block by block', async () => {
+    const disk = new SimulatedDisk({ seed: 1 });
+    const engine = await filled(disk, 2);
+    const counts = readCalls(disk);
+    expect(await readAll(engine, 100, 3000)).toBe(100);
+    const blocks = Math.ceil((200 * 620) / settings.readBlockBytes);
+    expect(counts.calls).toBeLessThanOrEqual(blocks + 2);
+  });
+
+  test('of many queues in step share their blocks', async () => {
+    const disk = new SimulatedDisk({ seed: 1 });
+    const engine = await filled(disk, 50);
+    const counts = readCalls(disk);
+    const offsets = Array<number>(50).fill(0);
+    for (let round = 0; round < 100; round++) {
+      for (let at = 0; at < 50; at++) {
+        const fromOffset = offsets[at]!;
+        const result = await engine.read(100 + at, { fromOffset, maxBytes: 600, atLeastOne: true });
+        if (result.outcome !== 'read') throw new Error(result.outcome);
+        expect(parsePayloads(result.payloads)[0]!.baseOffset).toBe(fromOffset);
+        offsets[at] = result.nextOffset;
+        result.release();
+      }
+    }
+    const blocks = Math.ceil((100 * 50 * 620) / settings.readBlockBytes);
+    expect(counts.calls).toBeLessThan(blocks * 1.2);
+  });
+
+  test('of one queue among many, alone, stop fetching whole blocks', async () => {
+    const disk = new SimulatedDisk({ seed: 1 });
+    const engine = await filled(disk, 50);
+    for (let queue = 100; queue < 105; queue++) expect(await readAll(engine, queue, 100_000)).toBe(100);
+    const counts = readCalls(disk);
+    expect(await readAll(engine, 110, 100_000)).toBe(100);
+    expect(await readAll(engine, 111, 100_000)).toBe(100);
+    expect(counts.bytes / counts.calls).toBeLessThan(5000);
   });
 });
 
