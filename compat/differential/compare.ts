@@ -37,6 +37,7 @@ export function compareSteps(scenario: string, ours: readonly Step[], kafkas: re
       const rule = allowedDifferences.find(
         (one) =>
           (one.api === undefined || one.api === mine.api) &&
+          (one.before === undefined || mine.version < one.before) &&
           one.path.test(difference.path) &&
           (one.label === undefined || one.label.test(`${scenario} / ${mine.label}`)) &&
           (one.holds === undefined || one.holds(difference.ours, difference.kafkas)),
