@@ -1,6 +1,7 @@
 /** The flags of the program. Knows nothing of what they do. */
 import { parseArgs } from 'node:util';
-import { type LogLevel, logLevels } from './telemetry/log.ts';
+import { logLevels } from './telemetry/log.ts';
+import type { LogLevel } from './util/log.ts';
 
 /** A command line that cannot be understood. The message is for whoever typed it. */
 export class UsageError extends Error {

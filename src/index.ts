@@ -13,11 +13,12 @@
 import { hostname } from 'node:os';
 import { configFromSettings } from './config.ts';
 import { Gateway } from './gateway.ts';
-import { createLog, type LogLevel } from './telemetry/log.ts';
+import { createLog } from './telemetry/log.ts';
 import { type Clock, SystemClock } from './util/clock.ts';
+import type { LogLevel } from './util/log.ts';
 
-export type { LogLevel } from './telemetry/log.ts';
 export { type Clock, type Timer, VirtualClock } from './util/clock.ts';
+export type { LogLevel } from './util/log.ts';
 
 export interface BrokerOptions {
   /** HOST:PORT to listen on, or several; port 0 takes a free one. `127.0.0.1:0` unless set here or in `config`. */

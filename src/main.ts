@@ -5,8 +5,9 @@ import { parseCommandLine, UsageError, usage } from './command-line.ts';
 import { loadConfig, type StartConfig, StartConfigError } from './config.ts';
 import { ListenError } from './connection/listener.ts';
 import { Gateway, StartError } from './gateway.ts';
-import { type BrokerLog, createLog } from './telemetry/log.ts';
+import { createLog } from './telemetry/log.ts';
 import { SystemClock } from './util/clock.ts';
+import type { Log } from './util/log.ts';
 import { packageVersion } from './version.ts';
 
 const exitCodes = { failed: 1, usage: 2, broken: 70, signal: 128 } as const;
@@ -82,7 +83,7 @@ function shownHost(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }
 
-function stopOnSignals(gateway: Gateway, log: BrokerLog): void {
+function stopOnSignals(gateway: Gateway, log: Log): void {
   let signals = 0;
   const stop = (signal: NodeJS.Signals): void => {
     signals += 1;
@@ -104,7 +105,7 @@ function stopOnSignals(gateway: Gateway, log: BrokerLog): void {
   process.on('SIGTERM', stop);
 }
 
-function die(log: BrokerLog, error: Error, what: string, code: number): never {
+function die(log: Log, error: Error, what: string, code: number): never {
   log.error({ error }, `${what}: ${error.message}`);
   process.exit(code);
 }

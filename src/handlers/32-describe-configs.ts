@@ -26,6 +26,7 @@ import {
 import { describeGroupConfig } from '../services/configuration/group-config.ts';
 import { describeTopicConfig } from '../services/configuration/topic-config.ts';
 import { topicNameFault } from '../services/topics/topic-name.ts';
+import { describeLoggers } from './broker-loggers.ts';
 import { brokerIdOf, configResourceTypes } from './config-resources.ts';
 import { type AnyHandler, defineHandler } from './handler.ts';
 import type { Services } from './services.ts';
@@ -42,8 +43,8 @@ interface DescribedConfig {
 
 type Description = readonly DescribedConfig[] | ApiError;
 
-export function describeConfigsHandler(services: Pick<Services, 'config' | 'topics'>): AnyHandler {
-  const { config, topics } = services;
+export function describeConfigsHandler(services: Pick<Services, 'config' | 'log' | 'topics'>): AnyHandler {
+  const { config, log, topics } = services;
   const nodeId = config.int('node.id');
 
   function describe({
@@ -62,7 +63,7 @@ export function describeConfigsHandler(services: Pick<Services, 'config' | 'topi
       case configResourceTypes.BROKER:
         return describeBroker(resourceName);
       case configResourceTypes.BROKER_LOGGER:
-        return loggerFault(resourceName) ?? [];
+        return loggerFault(resourceName) ?? describeLoggers(log);
       case configResourceTypes.CLIENT_METRICS:
         return resourceName === ''
           ? apiError('INVALID_REQUEST', 'Client metrics subscription name must not be empty')

@@ -11,11 +11,12 @@ import {
 } from '../services/configuration/config-operations.ts';
 import { refuseGroupChange } from '../services/configuration/group-config.ts';
 import { topicConfigDefinition, topicDefault } from '../services/configuration/topic-config.ts';
+import { changeLoggers } from './broker-loggers.ts';
 import { brokerIdOf, configResourceTypes } from './config-resources.ts';
 import { duplicatesOf } from './duplicates.ts';
 import type { Services } from './services.ts';
 
-export type ConfigServices = Pick<Services, 'config' | 'dynamicConfig' | 'topics'>;
+export type ConfigServices = Pick<Services, 'config' | 'dynamicConfig' | 'log' | 'topics'>;
 
 export interface ResourceChange {
   readonly resourceType: number;
@@ -75,7 +76,7 @@ async function changeResource(
     case configResourceTypes.BROKER:
       return changeBroker(services, change, mode, validateOnly);
     case configResourceTypes.BROKER_LOGGER:
-      if (mode === 'change') return changeLogger(services, change);
+      if (mode === 'change') return changeLogger(services, change, validateOnly);
       break;
     case configResourceTypes.CLIENT_METRICS:
       if (resourceName === '') return apiError('INVALID_REQUEST', "Subscription name can't be empty");
@@ -153,10 +154,10 @@ async function changeBroker(
     : dynamicConfig.change(scope, operations, validateOnly);
 }
 
-/** There are no loggers that a client may name: every one of them is unknown. */
 function changeLogger(
-  { config }: ConfigServices,
+  { config, log }: ConfigServices,
   { operations, resourceName }: ResourceChange,
+  validateOnly: boolean,
 ): ApiError | undefined {
   const nodeId = config.int('node.id');
   const asked = brokerIdOf(resourceName);
@@ -166,13 +167,7 @@ function changeLogger(
   if (asked !== nodeId) {
     return apiError('INVALID_REQUEST', `Unexpected node id. Expected ${nodeId}, but received ${asked}`);
   }
-  const listed = operations.find(({ operation }) => operation >= configOperations.APPEND);
-  if (listed !== undefined) {
-    const word = listed.operation === configOperations.APPEND ? 'APPEND' : 'SUBTRACT';
-    return apiError('INVALID_REQUEST', `${word} operation is not allowed for the BROKER_LOGGER resource`);
-  }
-  const first = operations[0];
-  return first === undefined ? undefined : apiError('INVALID_CONFIG', `Logger ${first.name} does not exist!`);
+  return changeLoggers(log, operations, validateOnly);
 }
 
 function changeGroup(operations: readonly ConfigOperation[]): ApiError | undefined {

@@ -78,7 +78,10 @@ export interface Handler<Request, Response> {
   readonly maxVersion: number;
   readonly request: RequestCodec<Request>;
   readonly response: ResponseCodec<Response>;
-  handle(request: Request, context: RequestContext): HandlerResult<Response> | Promise<HandlerResult<Response>>;
+  handle(
+    request: Request,
+    context: RequestContext,
+  ): HandlerResult<Response> | Promise<HandlerResult<Response>>;
   /** The answer to send when `handle` throws an operating fault; without it the connection is closed. */
   fail?(request: Request, errorCode: number, context: RequestContext): Response;
 }

@@ -3,14 +3,9 @@
  * synchronously, so that the last line before an exit is never lost; hot paths do not log.
  */
 import { type DestinationStream, type Logger, type LoggerOptions, pino, stdTimeFunctions } from 'pino';
-import type { Log, LogFields } from '../util/log.ts';
+import type { Log, LogFields, LogLevel } from '../util/log.ts';
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
-export const logLevels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent'];
-
-export interface BrokerLog extends Log {
-  level: LogLevel;
-}
+export const logLevels: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
 export interface LogOptions {
   readonly level: LogLevel;
@@ -20,7 +15,7 @@ export interface LogOptions {
   readonly write: (line: string) => void;
 }
 
-class PinoLog implements BrokerLog {
+class PinoLog implements Log {
   private readonly logger: Logger;
   private readonly name: string | undefined;
 
@@ -63,7 +58,7 @@ class PinoLog implements BrokerLog {
   }
 }
 
-export function createLog(options: LogOptions): BrokerLog {
+export function createLog(options: LogOptions): Log {
   const settings: LoggerOptions = {
     level: options.level,
     base: null,

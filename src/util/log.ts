@@ -4,7 +4,12 @@
  */
 export type LogFields = Readonly<Record<string, unknown>>;
 
+/** From most said to nothing. */
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+
 export interface Log {
+  /** What is said at all; one level for all components, and it may change while the broker runs. */
+  level: LogLevel;
   debug(fields: LogFields, message: string): void;
   info(fields: LogFields, message: string): void;
   warn(fields: LogFields, message: string): void;
@@ -15,6 +20,7 @@ export interface Log {
 
 /** Says nothing: for tests and for parts used on their own. */
 export const silentLog: Log = {
+  level: 'silent',
   debug() {},
   info() {},
   warn() {},

@@ -72,6 +72,7 @@ export function recordingLog(lines: LogLine[]): Log {
   const at = (level: LogLine['level']) => (fields: LogFields, message: string) =>
     void lines.push({ level, fields, message });
   const log: Log = {
+    level: 'debug',
     debug: at('debug'),
     info: at('info'),
     warn: at('warn'),

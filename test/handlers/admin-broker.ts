@@ -26,6 +26,7 @@ import { DynamicBrokerConfig } from '../../src/services/configuration/dynamic-br
 import { TopicCatalogue } from '../../src/services/topics/topic-catalogue.ts';
 import type { StorageEngine } from '../../src/storage/engine.ts';
 import { openMemoryEngine } from '../../src/storage/memory/memory-engine.ts';
+import { silentLog } from '../../src/util/log.ts';
 
 export const plainListener: ListenerInfo = {
   name: 'PLAINTEXT',
@@ -69,6 +70,7 @@ export class AdminBroker {
       engine,
       config: this.config,
       dynamicConfig,
+      log: silentLog,
       topics: this.topics,
       dataVolume: { path: '/data', space: async () => ({ totalBytes: 2000, usableBytes: 1000 }) },
     };
