@@ -51,6 +51,7 @@ cat >"$src/kafka/testconf.json" <<JSON
  "Config": ["api.version.request=true"]}
 JSON
 [ -z "${GROUP_PROTOCOL:-}" ] || export TEST_CONSUMER_GROUP_PROTOCOL=$GROUP_PROTOCOL
+[ -z "$SHORT" ] || FILTER='Test(AdminTopics|AdminConfig|ConsumerPollRebalance|ProducerFuncDR|ProducerConsumerHeaders|ConsumerCommitted|ConsumerSeekPartitions)'
 tests='^(TestIntegration|TestTransactional.*)$'; [ -z "$FILTER" ] || tests='^TestIntegration$'
 go_run integration "$src" "$tests" -count=1 -timeout "${TIMEOUT:-9m}" ./kafka ${FILTER:+-args "-testify.m=$FILTER"}
 go_summary "$RESULT.integration.json"

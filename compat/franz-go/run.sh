@@ -22,6 +22,10 @@ if [ -z "$FILTER" ]; then
   FILTER="^($names)\$"
 fi
 
+# Transactions and share groups are not served yet; their tests wait for them until the whole run times out.
+export SUITE_SKIP=${SUITE_SKIP:-TestTxnEtl|TestShareGroup.*}
+[ -z "$SHORT" ] || FILTER='^(TestPing|TestClient_Produce|TestConsumeRegex|TestGroupSimple|TestIssue325|TestIssue337|TestPauseIssue489|TestIssueProduceSyncManualPartitionNegativeDoesNotPanic)$' RECORDS=${RECORDS:-1000}
+
 export KGO_SEEDS=$BROKER KGO_TEST_RF=${KGO_TEST_RF:-1} KGO_TEST_RECORDS=${RECORDS:-10000} \
   KGO_TEST_MAX_TOPIC_PARTS=${PARTS:-7} KGO_TEST_UNSAFE=1 KGO_LOG_LEVEL=${KGO_LOG_LEVEL:-none}
 go_run kgo "$src" "$FILTER" -count=1 -timeout "${TIMEOUT:-9m}" ./pkg/kgo

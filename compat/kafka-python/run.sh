@@ -43,5 +43,6 @@ fi
 sed -i "s/NewPartitions(new_total, \[\[[0-9]*\], \[[0-9]*\]\])/NewPartitions(new_total, [[$broker_id], [$broker_id]])/" \
   "$src/test/integration/test_admin_integration.py"
 export KAFKA_URI=kafka://$BROKER KAFKA_VERSION=${KAFKA_VERSION:-4.1.0} KAFKA_ROOT=$src
+[ -z "$SHORT" ] || FILTER="test_group or test_create_delete_topics or test_kafka_consumer or test_end_to_end or test_delete_records"
 py_run "$src" --timeout=90 --timeout-method=signal ${FILTER:+-k "$FILTER"} \
   --ignore=test/integration/test_ssl_integration.py --ignore=test/integration/test_sasl_integration.py test/integration
