@@ -382,6 +382,15 @@ export class SimulatedDisk implements FileSystem {
         if (fault !== undefined) throw failure(fault.code, 'read', path);
         return count;
       },
+      readInto: async (buffers, position) => {
+        check('read');
+        const wanted = buffers.reduce((total, buffer) => total + buffer.length, 0);
+        const fault = await this.call('read', path, wanted);
+        let done = 0;
+        for (const buffer of buffers) done += node.current.read(buffer, 0, buffer.length, position + done);
+        if (fault !== undefined) throw failure(fault.code, 'read', path);
+        return done;
+      },
       write: async (buffers, position) => {
         check('write');
         if (!mayWrite) throw failure('EBADF', 'write', path);

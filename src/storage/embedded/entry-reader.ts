@@ -27,6 +27,9 @@ const leastUse = 1 / 16;
 const probeEvery = 32;
 const maxSingleReads = 256;
 
+/** Neighbouring blocks are read together, so many at most. */
+const maxNeighbours = 8;
+
 /** Small payloads that are together at least as large as this are copied into memory that is used again. */
 const pooledRoomBytes = 16 * 1024;
 
@@ -137,6 +140,7 @@ export class EntryReader {
     const blocks: CachedBlock[] = new Array(plan.needs.length);
     let loading: Promise<CachedBlock>[] | undefined;
     let isSequential = false;
+    this.readNeighbours(plan.needs);
     for (let at = 0; at < plan.needs.length; at++) {
       const { source, block, neededBytes } = plan.needs[at]!;
       const pinned = this.cache.pin(source, block, neededBytes);
@@ -153,6 +157,24 @@ export class EntryReader {
       this.cache.readAhead(source, block + 1);
     }
     return this.deliverLoaded(queue, rows, plan, blocks, loading, isSparse);
+  }
+
+  /** Starts one read for each run of neighbouring blocks that are not at hand. */
+  private readNeighbours(needs: readonly BlockNeed[]): void {
+    for (let at = 0; at < needs.length; ) {
+      const { source, block } = needs[at]!;
+      let count = 0;
+      while (
+        count < maxNeighbours &&
+        needs[at + count]?.source === source &&
+        needs[at + count]!.block === block + count &&
+        this.cache.isAbsent(source, block + count)
+      ) {
+        count++;
+      }
+      if (count > 1) this.cache.readTogether(source, block, count);
+      at += Math.max(1, count);
+    }
   }
 
   private async deliverLoaded(

@@ -12,6 +12,8 @@ export type OpenMode = 'read' | 'write' | 'create' | 'replace';
 export interface OpenFile {
   /** Reads `length` bytes at `position` into `buffer` from `start`. Answers the bytes read: fewer only at the file's end. */
   read(buffer: Uint8Array, start: number, length: number, position: number): Promise<number>;
+  /** The same for several buffers, filled one after the other; answers how many bytes there were. */
+  readInto(buffers: readonly Uint8Array[], position: number): Promise<number>;
   /** Writes all the buffers one after the other at `position`. When it fails any part of them may have been written. */
   write(buffers: readonly Uint8Array[], position: number): Promise<void>;
   /** All that was written and the file's size survive a power cut. The file's name needs `syncDirectory` besides. */

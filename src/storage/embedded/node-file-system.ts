@@ -36,6 +36,24 @@ class NodeOpenFile implements OpenFile {
     });
   }
 
+  readInto(buffers: readonly Uint8Array[], position: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      let left = buffers;
+      let done = 0;
+      const step = (error: Error | null, count: number): void => {
+        if (error !== null) {
+          reject(error);
+          return;
+        }
+        done += count;
+        left = withoutFirst(left, count);
+        if (count === 0 || left.length === 0) resolve(done);
+        else fs.readv(this.descriptor, left as Uint8Array[], position + done, step);
+      };
+      fs.readv(this.descriptor, left as Uint8Array[], position, step);
+    });
+  }
+
   write(buffers: readonly Uint8Array[], position: number): Promise<void> {
     return new Promise((resolve, reject) => {
       let left = buffers;

@@ -21,7 +21,15 @@ export class SegmentReader implements BlockSource {
     return this.read(block * into.length, into);
   }
 
-  async read(offset: number, into: Buffer): Promise<number> {
+  readBlocks(first: number, into: readonly Buffer[]): Promise<number> {
+    return this.withFile((file) => file.readInto(into, first * into[0]!.length));
+  }
+
+  read(offset: number, into: Buffer): Promise<number> {
+    return this.withFile((file) => file.read(into, 0, into.length, offset));
+  }
+
+  private async withFile(read: (file: OpenFile) => Promise<number>): Promise<number> {
     this.users++;
     try {
       this.file ??= this.fileSystem.open(this.path, 'read');
@@ -32,7 +40,7 @@ export class SegmentReader implements BlockSource {
         throw error;
       });
       if (file === undefined) return 0;
-      return await file.read(into, 0, into.length, offset);
+      return await read(file);
     } finally {
       this.users--;
     }

@@ -25,6 +25,10 @@ class StrictFile implements OpenFile {
     return this.file.read(buffer, start, length, position);
   }
 
+  readInto(buffers: readonly Uint8Array[], position: number): Promise<number> {
+    return this.file.readInto(buffers, position);
+  }
+
   write(buffers: readonly Uint8Array[], position: number): Promise<void> {
     return this.file.write(buffers, position);
   }

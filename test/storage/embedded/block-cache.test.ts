@@ -108,4 +108,43 @@ describe('the block cache', () => {
     isBroken = false;
     expect((await cache.pin(source, 0, 1)).length).toBe(blockBytes);
   });
+
+  test('reads neighbours in one go, each to be had by itself, the file’s end among them', async () => {
+    const cache = new BlockCache(blockBytes, 2 * blockBytes, new ReadGate(1));
+    const reads: number[][] = [];
+    const source: BlockSource = {
+      sourceId: newSourceId(),
+      readBlock: () => Promise.reject(new Error('one by one')),
+      readBlocks: async (first, into) => {
+        reads.push([first, into.length]);
+        for (const [at, bytes] of into.entries()) bytes.fill(first + at);
+        return 2 * blockBytes + 10;
+      },
+    };
+    cache.readTogether(source, 5, 3);
+    expect(cache.isAbsent(source, 7)).toBe(false);
+    expect(cache.isAbsent(source, 8)).toBe(true);
+    const blocks = await Promise.all([5, 6, 7].map((block) => cache.pin(source, block, 10)));
+    expect(reads).toEqual([[5, 3]]);
+    expect(blocks.map((block) => block.length)).toEqual([blockBytes, blockBytes, 10]);
+    // More than the budget, but pinned: nobody else gets their memory.
+    cache.readTogether(source, 20, 2);
+    await turns();
+    expect(blocks.map((block) => block.bytes[0])).toEqual([5, 6, 7]);
+    expect(cache.sizeBytes).toBe(2 * blockBytes);
+    for (const block of blocks) cache.unpin(block);
+  });
+
+  test('a failed read of neighbours fails those who wait, and nobody else', async () => {
+    const cache = new BlockCache(blockBytes, 4 * blockBytes, new ReadGate(1));
+    const source: BlockSource = {
+      sourceId: newSourceId(),
+      readBlock: async () => blockBytes,
+      readBlocks: () => Promise.reject(new Error('EIO')),
+    };
+    cache.readTogether(source, 0, 2);
+    await expect(Promise.resolve(cache.pin(source, 1, 1))).rejects.toThrow('EIO');
+    expect(cache.isAbsent(source, 0)).toBe(true);
+    expect((await cache.pin(source, 0, 1)).length).toBe(blockBytes);
+  });
 });

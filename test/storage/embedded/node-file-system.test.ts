@@ -30,6 +30,11 @@ describe('file calls', () => {
     expect(await file.read(read, 10, 20, 15)).toBe(20);
     expect(read.subarray(10, 30)).toEqual(Buffer.concat(buffers.slice(1, 3)));
     expect(await file.read(read, 0, 100, 29_995)).toBe(10);
+    const parts = [Buffer.alloc(7), Buffer.alloc(3), Buffer.alloc(20)];
+    expect(await file.readInto(parts, 15)).toBe(30);
+    expect(Buffer.concat(parts)).toEqual(Buffer.concat(buffers.slice(1, 4)));
+    expect(await file.readInto(parts, 29_990)).toBe(15);
+    expect(Buffer.concat(parts).subarray(0, 15)).toEqual(Buffer.concat(buffers.slice(-2)).subarray(5));
     await file.truncate(50);
     expect(await file.sizeBytes()).toBe(50);
     await file.close();
