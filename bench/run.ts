@@ -249,7 +249,7 @@ async function measure(broker: PeerBroker, into: Map<string, Figures>, skipOnlyO
       secs: skipOnlyOurs ? Math.max(secs, 20) : 3,
     });
     if (wanted.some((row) => row.name.startsWith('fetch'))) {
-      await load(broker, 'fetch', { topic, partitions: 4, secs: skipOnlyOurs ? Math.max(secs, 10) : 3 });
+      await load(broker, 'fetch', { topic, partitions: 4, secs: Math.max(secs, 10) });
     }
     for (const row of wanted) {
       if (skipOnlyOurs && row.onlyOurs === true) continue;
