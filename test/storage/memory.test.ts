@@ -9,8 +9,10 @@ async function open(stampOffsets: boolean): Promise<EngineUnderTest> {
   return { engine, dispose: () => engine.close() };
 }
 
-describeEngineContract('memory', () => open(true));
-describeEngineContract('memory, payloads without offsets', () => open(false));
+const nothingKept = { reopen: false, killAndReopen: false, holdFlushes: false };
+
+describeEngineContract('memory', nothingKept, () => open(true));
+describeEngineContract('memory, payloads without offsets', nothingKept, () => open(false));
 
 describe('the memory engine', () => {
   const payloadBytes = 1000;

@@ -58,9 +58,17 @@ async function onRealDisk(directory: string): Promise<EngineUnderTest> {
   };
 }
 
-describeEngineContract('embedded, on a simulated disk', () => onSimulatedDisk({}));
-describeEngineContract('embedded, payloads without offsets', () => onSimulatedDisk({ stampOffsets: false }));
-describeEngineContract('embedded, everything small', () => onSimulatedDisk({ settings: smallSettings }));
-describeEngineContract('embedded, on this disk', async () =>
-  onRealDisk(await mkdtemp(join(tmpdir(), 'odradek-'))),
+const everything = { reopen: true, killAndReopen: true, holdFlushes: true };
+
+describeEngineContract('embedded, on a simulated disk', everything, () => onSimulatedDisk({}));
+describeEngineContract('embedded, payloads without offsets', everything, () =>
+  onSimulatedDisk({ stampOffsets: false }),
+);
+describeEngineContract('embedded, everything small', everything, () =>
+  onSimulatedDisk({ settings: smallSettings }),
+);
+describeEngineContract(
+  'embedded, on this disk',
+  { reopen: true, killAndReopen: false, holdFlushes: false },
+  async () => onRealDisk(await mkdtemp(join(tmpdir(), 'odradek-'))),
 );
