@@ -60,6 +60,13 @@ export const seededBugs: readonly KnownBug[] = [
     replace: '((..._ignored) => {})(producer, {',
   },
   {
+    name: 'conditions are not looked at',
+    foundBy: 'power cuts',
+    file: 'src/storage/embedded/embedded-engine.ts',
+    find: '!conditionsHold(pins, own)',
+    replace: 'false',
+  },
+  {
     name: 'everything is acknowledged before it is written',
     foundBy: 'kills',
     file: 'src/storage/embedded/queue-visibility.ts',

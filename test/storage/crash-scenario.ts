@@ -11,6 +11,8 @@ import type {
   AppendGroup,
   AppendResult,
   IndexChange,
+  IndexCondition,
+  LinkSource,
   ProducerFacts,
   StorageEngine,
 } from '../../src/storage/engine.ts';
@@ -32,6 +34,8 @@ interface PlannedEntry {
   readonly count: number;
   readonly body: string;
   readonly producer: ProducerFacts | undefined;
+  /** Where the body comes from, when it is delivered from another queue. */
+  readonly source?: LinkSource;
 }
 
 interface PlannedGroup {
@@ -39,6 +43,7 @@ interface PlannedGroup {
   readonly durability: 'sync' | 'async';
   readonly entries: readonly PlannedEntry[];
   readonly changes: readonly IndexChange[];
+  readonly conditions: readonly IndexCondition[];
   /** Base offsets, once answered. */
   acked: readonly number[] | undefined;
   /** An answered whenDurable came after it was answered. */
@@ -57,6 +62,8 @@ export class CrashScenario {
   disk: SimulatedDisk;
   private readonly open: OpenOnDisk;
   private readonly random: () => number;
+  /** One of so many groups has large entries; workloads differ in it. */
+  private readonly largeEvery: number;
   private readonly groups = new Map<number, PlannedGroup>();
   private readonly queues = new Map<number, QueueModel>();
   /** What the catalogue's one key was set to, update for update. */
@@ -76,6 +83,7 @@ export class CrashScenario {
     this.open = open;
     this.disk = disk;
     this.random = seededRandom(seed);
+    this.largeEvery = seed % 2 === 0 ? 6 : 17;
   }
 
   /** Opens the engine and looks whether it holds what it must, after a crash by `policy` (undefined: the first time). */
@@ -157,8 +165,9 @@ export class CrashScenario {
     this.groups.set(group.id, group);
     const asked: AppendGroup = {
       durability: group.durability,
-      entries: group.entries.map(toEntry),
+      entries: group.entries.map((entry) => toEntry(entry, this.largeEvery)),
       changes: group.changes,
+      conditions: group.conditions,
       ...(this.random() < 0.2 ? { flushWithinMs: 1 } : {}),
     };
     const results = await engine.append(asked);
@@ -177,6 +186,7 @@ export class CrashScenario {
         ([queue, model]) => queue !== groupsQueue && model.isDropped === 'no' && model.isCreated === 'yes',
       )
       .map(([queue]) => queue);
+    if (this.random() < 0.15) return this.planDelivery(id, live);
     const entries: PlannedEntry[] = [{ queue: groupsQueue, count: 1, body: `g${id}`, producer: undefined }];
     const used = new Set<string>();
     for (let at = Math.floor(this.random() * 4); at > 0 && live.length > 0; at--) {
@@ -210,6 +220,35 @@ export class CrashScenario {
       durability: this.random() < 0.5 ? 'sync' : 'async',
       entries,
       changes,
+      conditions: [],
+      acked: undefined,
+      isDurable: false,
+    };
+  }
+
+  /** What a timer does: an entry that was acknowledged is delivered to another queue, if a row is as expected; the row changes. */
+  private planDelivery(id: number, live: readonly number[]): PlannedGroup {
+    const entries: PlannedEntry[] = [{ queue: groupsQueue, count: 1, body: `g${id}`, producer: undefined }];
+    const acked = [...this.groups.values()].filter((group) => group.acked !== undefined);
+    const from = acked[Math.floor(this.random() * acked.length)];
+    const to = live[Math.floor(this.random() * live.length)];
+    if (from !== undefined && to !== undefined) {
+      const at = Math.floor(this.random() * from.entries.length);
+      const { queue, count, body } = from.entries[at]!;
+      const offset = from.acked![at]! + Math.floor(this.random() * count);
+      entries.push({ queue: to, count, body, producer: undefined, source: { queue, offset } });
+    }
+    const key = Buffer.from(`row ${Math.floor(this.random() * 5)}`);
+    const [writer] = acked
+      .filter((group) => group.changes.some((change) => change.key.equals(key)))
+      .slice(-1);
+    const expected = writer === undefined || this.random() < 0.3 ? null : Buffer.from(`g${writer.id}`);
+    return {
+      id,
+      durability: this.random() < 0.5 ? 'sync' : 'async',
+      entries,
+      changes: [{ index: indexName, key, value: this.random() < 0.5 ? null : Buffer.from(`g${id}`) }],
+      conditions: this.random() < 0.8 ? [{ index: indexName, key, expected }] : [],
       acked: undefined,
       isDurable: false,
     };
@@ -224,6 +263,8 @@ export class CrashScenario {
         outcome === 'not-appended' ||
         outcome === 'storage-fault' ||
         outcome === 'closing' ||
+        (outcome === 'condition-failed' && group.conditions.length > 0) ||
+        (outcome === 'link-source-missing' && this.mayBeGone(group.entries[at]!.source!)) ||
         (outcome === 'unknown-queue' && this.queues.get(group.entries[at]!.queue)?.isDropped !== 'no') ||
         (outcome === 'out-of-order-sequence' && this.hasGap(group.entries[at]!)),
     );
@@ -232,6 +273,11 @@ export class CrashScenario {
     for (const entry of group.entries) {
       if (entry.producer !== undefined) this.gaps.add(`${entry.queue}/${entry.producer.producerId}`);
     }
+  }
+
+  private mayBeGone(source: LinkSource): boolean {
+    const model = this.queues.get(source.queue);
+    return model === undefined || model.isDropped !== 'no' || model.trimAsked > source.offset;
   }
 
   /** Producers of which a batch was refused: what they asked for behind it has a gap. */
@@ -389,7 +435,14 @@ export class CrashScenario {
 
   private async judgeIndex(engine: StorageEngine, survivors: readonly PlannedGroup[]): Promise<void> {
     const rows = new Map<string, string>();
-    for (const { changes } of survivors) {
+    for (const { id, changes, conditions } of survivors) {
+      for (const { key, expected } of conditions) {
+        if (rows.get(key.toString()) !== expected?.toString()) {
+          this.fail(
+            `group ${id} is there, though ${key} was ${rows.get(key.toString())} and not ${expected}`,
+          );
+        }
+      }
       for (const { key, value } of changes) {
         if (value === null) rows.delete(key.toString());
         else rows.set(key.toString(), value.toString());
@@ -420,7 +473,10 @@ export class CrashScenario {
       }
     }
     for (const { entry, baseOffset } of last.values()) {
-      const [result] = await engine.append({ durability: 'sync', entries: [toEntry(entry)] });
+      const [result] = await engine.append({
+        durability: 'sync',
+        entries: [toEntry(entry, this.largeEvery)],
+      });
       if (result?.outcome !== 'duplicate' || result.baseOffset !== baseOffset) {
         this.fail(`${entry.body} of ${baseOffset}, sent again, was answered ${JSON.stringify(result)}`);
       }
@@ -480,15 +536,15 @@ export class CrashScenario {
 }
 
 /** Bodies of one size class now and then, so that entries cross pages, blocks and segments. */
-function toEntry(entry: PlannedEntry): AppendEntry {
+function toEntry(entry: PlannedEntry, largeEvery: number): AppendEntry {
   const number = Number(/\d+/.exec(entry.body)![0]);
-  const sizeBytes = number % 17 === 0 ? 9000 : number % 5 === 0 ? 700 : 0;
+  const sizeBytes = number % largeEvery === 0 ? 9000 : number % 5 === 0 ? 700 : 0;
   return {
     queue: entry.queue,
     kind: 'data',
     count: entry.count,
     maxTimestampMs: number,
-    payload: makePayload(entry.count, entry.body, sizeBytes),
+    payload: entry.source ?? makePayload(entry.count, entry.body, sizeBytes),
     ...(entry.producer === undefined ? {} : { producer: entry.producer }),
   };
 }

@@ -37,15 +37,20 @@ function scenarioOf(seed: number): CrashScenario {
   return new CrashScenario(open, new SimulatedDisk({ seed }), seed);
 }
 
-/** Every call of a workload, with each policy, or with one of them in turn; then a second crash right after. */
-export async function cutAtEveryCall(seed: number, withEachPolicy: boolean): Promise<string[]> {
+/** The power goes at every `step`th call of a workload, with the policies that `which` says; then again soon after. */
+export async function cutAtEveryCall(
+  seed: number,
+  which: 'each' | 'in turn' | CrashPolicy,
+  step = 1,
+): Promise<string[]> {
   const whole = scenarioOf(seed);
   await whole.start(undefined);
   await whole.work(operations);
   const wrong = [...whole.failures];
-  for (let call = 1; call <= whole.disk.calls && wrong.length < mostWrong; call++) {
+  for (let call = 1; call <= whole.disk.calls && wrong.length < mostWrong; call += step) {
     for (const [at, policy] of policies.entries()) {
-      if (!withEachPolicy && call % policies.length !== at) continue;
+      if (which === 'in turn' ? call % policies.length !== at : which !== 'each' && which !== policy)
+        continue;
       const scenario = scenarioOf(seed);
       scenario.disk.crashAtCall = call;
       await scenario.start(undefined);
