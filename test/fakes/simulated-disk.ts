@@ -10,6 +10,7 @@ import {
   type FileSystem,
   type OpenFile,
   type OpenMode,
+  type VolumeSpace,
 } from '../../src/storage/embedded/file-system.ts';
 
 export type DiskCallName =
@@ -26,6 +27,7 @@ export type DiskCallName =
   | 'readdir'
   | 'stat'
   | 'mkdir'
+  | 'space'
   | 'lock';
 
 export interface DiskCall {
@@ -360,6 +362,13 @@ export class SimulatedDisk implements FileSystem {
       if (next.isFile) throw failure('ENOTDIR', 'mkdir', path);
       directory = next;
     }
+  }
+
+  async space(path: string): Promise<VolumeSpace> {
+    await this.call('space', path);
+    const totalBytes = this.capacityBytes;
+    const availableBytes = Math.max(0, totalBytes - this.usedBytes());
+    return { totalBytes, availableBytes, availableFiles: Number.POSITIVE_INFINITY };
   }
 
   async lock(path: string): Promise<DirectoryLock> {

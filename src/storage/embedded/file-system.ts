@@ -30,6 +30,14 @@ export interface FileInfo {
   readonly sizeBytes: number;
 }
 
+/** What the file system of a path has left for an ordinary user. */
+export interface VolumeSpace {
+  readonly totalBytes: number;
+  readonly availableBytes: number;
+  /** Files that may still be made; Infinity where the file system does not count them. */
+  readonly availableFiles: number;
+}
+
 export interface DirectoryLock {
   release(): Promise<void>;
 }
@@ -49,6 +57,8 @@ export interface FileSystem {
   stat(path: string): Promise<FileInfo | undefined>;
   /** Makes the directory and those above it; none of that is an error when it exists. */
   mkdir(path: string): Promise<void>;
+  /** Of the volume that the path lies on. */
+  space(path: string): Promise<VolumeSpace>;
   /** Held until released or the process dies. Rejects with DirectoryInUseError when another holds it. */
   lock(path: string): Promise<DirectoryLock>;
 }

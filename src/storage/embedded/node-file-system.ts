@@ -8,6 +8,7 @@ import {
   type FileSystem,
   type OpenFile,
   type OpenMode,
+  type VolumeSpace,
 } from './file-system.ts';
 
 const openFlags: Record<OpenMode, string> = { read: 'r', write: 'r+', create: 'wx+', replace: 'w+' };
@@ -173,6 +174,13 @@ export class NodeFileSystem implements FileSystem {
 
   async mkdir(path: string): Promise<void> {
     await fs.promises.mkdir(path, { recursive: true, mode: 0o750 });
+  }
+
+  async space(path: string): Promise<VolumeSpace> {
+    const { bsize, blocks, bavail, files, ffree } = await fs.promises.statfs(path);
+    // File systems that make inodes as they need them say that there are none at all.
+    const availableFiles = files === 0 ? Number.POSITIVE_INFINITY : ffree;
+    return { totalBytes: blocks * bsize, availableBytes: bavail * bsize, availableFiles };
   }
 
   lock(path: string): Promise<DirectoryLock> {

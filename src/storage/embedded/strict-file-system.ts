@@ -2,7 +2,7 @@
  * A failed flush is final, whatever its code: the system has dropped the pages, and a second flush would say that all is well. Behind
  * this, such an error has no code any more, so that nothing takes it for a passing want of space.
  */
-import type { DirectoryLock, FileInfo, FileSystem, OpenFile, OpenMode } from './file-system.ts';
+import type { DirectoryLock, FileInfo, FileSystem, OpenFile, OpenMode, VolumeSpace } from './file-system.ts';
 
 export class FlushFailedError extends Error {
   override readonly name = 'FlushFailedError';
@@ -95,6 +95,10 @@ export class StrictFileSystem implements FileSystem {
 
   mkdir(path: string): Promise<void> {
     return this.fileSystem.mkdir(path);
+  }
+
+  space(path: string): Promise<VolumeSpace> {
+    return this.fileSystem.space(path);
   }
 
   lock(path: string): Promise<DirectoryLock> {
