@@ -91,8 +91,9 @@ export class ConsumeQueueIndex {
    */
   collectFromMemory(queue: QueueState, fromOffset: number, limits: RowLimits, into: EntryRows): boolean {
     const { table } = this;
-    if (queue.firstRow >= 0 && table.baseOffsets[queue.firstRow]! <= fromOffset) {
-      const found = table.findBack(queue.lastRow, fromOffset);
+    const slot = table.newestSlot(queue);
+    if (slot >= 0 && table.baseOffsets[table.firstRow(slot)]! <= fromOffset) {
+      const found = table.findBack(table.lastRow(slot), fromOffset);
       const row = table.endOffset(found) > fromOffset ? found : table.next(found);
       if (row >= 0) table.collect(row, limits, into);
       return true;
@@ -304,14 +305,16 @@ export class ConsumeQueueIndex {
   /** Oldest first. */
   private chains(queue: QueueState): RowChain[] {
     const chains: RowChain[] = [];
-    for (const frozen of this.frozenTables) {
-      const chain = frozen.chain(queue.id);
-      if (chain !== undefined) chains.push(chain);
+    let generation = queue.tableGeneration;
+    let slot = queue.tableSlot;
+    for (let at = this.frozenTables.length; at >= 0 && generation > 0; at--) {
+      const table = at === this.frozenTables.length ? this.table : this.frozenTables[at]!.table;
+      if (table.generation !== generation) continue;
+      chains.push(table.chain(slot));
+      generation = table.earlierGeneration(slot);
+      slot = table.earlierSlot(slot);
     }
-    if (queue.firstRow >= 0) {
-      chains.push({ table: this.table, firstRow: queue.firstRow, lastRow: queue.lastRow });
-    }
-    return chains;
+    return chains.reverse();
   }
 }
 

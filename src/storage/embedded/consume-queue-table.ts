@@ -1,13 +1,19 @@
 /**
  * The ConsumeQueues' newest part, in memory: a row an entry, in columns (no object an entry), each row linked to its
  * queue's previous and next one and, for searching back from the tail in O(log n), by a jump link (skew-binary: Myers 1983).
- * `freeze` cuts it off to be written as a run. Knows nothing of files.
+ * `freeze` cuts it off to be written as a run, at the same cost however many queues have rows in it: what the table knows of a
+ * queue lies in a slot of the table, and a queue knows its newest slot only. Knows nothing of files.
  */
 import { assert } from '../../util/assert.ts';
 import { type EntryRows, fits, type RowLimits } from './entry-rows.ts';
 import type { QueueState } from './queue-state.ts';
 
 const firstCapacity = 2048;
+const firstSlots = 256;
+/** Numbers sorted in one go; sorting more is done in slices. */
+const sortedAtOnce = 32 * 1024;
+
+let lastGeneration = 0;
 
 export class ConsumeQueueTable {
   locations: Float64Array<ArrayBuffer>;
@@ -24,8 +30,15 @@ export class ConsumeQueueTable {
   /** Rows of the queue before this one. */
   private ordinal: Uint32Array<ArrayBuffer>;
   private rows = 0;
-  /** Queues that have rows here, in the order of their first. */
-  private readonly touched: QueueState[] = [];
+  /** Unique in this process: a queue's newest slot lies in the table of the generation that the queue names. */
+  readonly generation = ++lastGeneration;
+  /** Queues that have rows here, in the order of their first: a slot each. */
+  private readonly queues: QueueState[] = [];
+  private firstRows = new Int32Array(firstSlots);
+  private lastRows = new Int32Array(firstSlots);
+  /** The queue's slot before this one, in an earlier table. */
+  private earlierGenerations = new Float64Array(firstSlots);
+  private earlierSlots = new Int32Array(firstSlots);
 
   /** `expectedRows`: how many there will likely be; memory that is not used costs nothing but addresses. */
   constructor(expectedRows = 0) {
@@ -66,14 +79,14 @@ export class ConsumeQueueTable {
     this.counts[row] = count;
     this.sizesBytes[row] = sizeBytes;
     this.following[row] = -1;
-    const last = queue.lastRow;
-    this.previous[row] = last;
-    if (last < 0) {
+    if (queue.tableGeneration !== this.generation) {
+      this.previous[row] = -1;
       this.jump[row] = row;
       this.ordinal[row] = 0;
-      queue.firstRow = row;
-      this.touched.push(queue);
+      this.takeSlot(queue, row);
     } else {
+      const last = this.lastRows[queue.tableSlot]!;
+      this.previous[row] = last;
       this.following[last] = row;
       const ordinal = this.ordinal;
       ordinal[row] = ordinal[last]! + 1;
@@ -81,8 +94,43 @@ export class ConsumeQueueTable {
       const farJump = this.jump[lastJump]!;
       this.jump[row] =
         ordinal[last]! - ordinal[lastJump]! === ordinal[lastJump]! - ordinal[farJump]! ? farJump : last;
+      this.lastRows[queue.tableSlot] = row;
     }
-    queue.lastRow = row;
+  }
+
+  /** How many queues have rows here; slots count from 0. */
+  get slots(): number {
+    return this.queues.length;
+  }
+
+  /** The queue's slot if the table is its newest, else -1. */
+  newestSlot(queue: QueueState): number {
+    return queue.tableGeneration === this.generation ? queue.tableSlot : -1;
+  }
+
+  queueOf(slot: number): QueueState {
+    return this.queues[slot]!;
+  }
+
+  firstRow(slot: number): number {
+    return this.firstRows[slot]!;
+  }
+
+  lastRow(slot: number): number {
+    return this.lastRows[slot]!;
+  }
+
+  chain(slot: number): RowChain {
+    return { table: this, firstRow: this.firstRows[slot]!, lastRow: this.lastRows[slot]! };
+  }
+
+  /** Of the table in which the queue of `slot` had its rows before; 0 where there was none since the start. */
+  earlierGeneration(slot: number): number {
+    return this.earlierGenerations[slot]!;
+  }
+
+  earlierSlot(slot: number): number {
+    return this.earlierSlots[slot]!;
   }
 
   /** The last row, from `row` back, whose base offset is at most `offset`. The chain's first row must be one. */
@@ -120,14 +168,52 @@ export class ConsumeQueueTable {
     return true;
   }
 
-  /** Cuts the table off: it gets no more rows, and its queues begin anew in the next one. */
+  /** Cuts the table off: it must get no more rows, and its queues begin anew in the next one. */
   freeze(from: number, to: number): FrozenTable {
-    const frozen = new FrozenTable(this, from, to, sortedById(this.touched));
-    for (const queue of this.touched) {
-      queue.firstRow = -1;
-      queue.lastRow = -1;
+    return { table: this, from, to };
+  }
+
+  /**
+   * The slots by queue id. `pause` is awaited between slices of the work. Those of dropped queues too: that a queue is dropped may not
+   * be durable yet.
+   */
+  async slotsByQueue(pause: () => Promise<void>): Promise<ArrayLike<number>> {
+    const count = this.queues.length;
+    const places = 2 ** Math.ceil(Math.log2(Math.max(2, count)));
+    const largestId = Number.MAX_SAFE_INTEGER / places - 1;
+    // Numbers that hold id and slot: sorted natively, ten times faster than by a function.
+    const keys = new Float64Array(count);
+    for (let slot = 0; slot < count; slot++) {
+      const { id } = this.queues[slot]!;
+      if (id > largestId) return this.slotsByLargeId();
+      keys[slot] = id * places + slot;
     }
-    return frozen;
+    const sorted = await sortInSlices(keys, pause);
+    for (let at = 0; at < count; at++) sorted[at] = sorted[at]! % places;
+    return sorted;
+  }
+
+  private slotsByLargeId(): number[] {
+    const slots = this.queues.map((_, slot) => slot);
+    return slots.sort((a, b) => this.queues[a]!.id - this.queues[b]!.id);
+  }
+
+  private takeSlot(queue: QueueState, row: number): void {
+    const slot = this.queues.length;
+    if (slot === this.firstRows.length) {
+      const larger = slot * 2;
+      this.firstRows = enlarged(this.firstRows, new Int32Array(larger));
+      this.lastRows = enlarged(this.lastRows, new Int32Array(larger));
+      this.earlierGenerations = enlarged(this.earlierGenerations, new Float64Array(larger));
+      this.earlierSlots = enlarged(this.earlierSlots, new Int32Array(larger));
+    }
+    this.queues.push(queue);
+    this.firstRows[slot] = row;
+    this.lastRows[slot] = row;
+    this.earlierGenerations[slot] = queue.tableGeneration;
+    this.earlierSlots[slot] = queue.tableSlot;
+    queue.tableGeneration = this.generation;
+    queue.tableSlot = slot;
   }
 
   private grow(): void {
@@ -146,20 +232,42 @@ export class ConsumeQueueTable {
   }
 }
 
-/** Those that exist, by id. Native sorting of numbers that hold id and place: ten times faster than by a function. */
-function sortedById(queues: readonly QueueState[]): readonly QueueState[] {
-  const live = queues.filter((queue) => !queue.isDropped);
-  const places = 2 ** Math.ceil(Math.log2(Math.max(2, live.length)));
-  const keys = new Float64Array(live.length);
-  for (let at = 0; at < live.length; at++) {
-    const { id } = live[at]!;
-    if (id >= Number.MAX_SAFE_INTEGER / places) return live.sort((a, b) => a.id - b.id);
-    keys[at] = id * places + at;
+/** Ascending; may answer `values` itself. */
+async function sortInSlices(
+  values: Float64Array<ArrayBuffer>,
+  pause: () => Promise<void>,
+): Promise<Float64Array<ArrayBuffer>> {
+  const { length } = values;
+  for (let from = 0; from < length; from += sortedAtOnce) {
+    values.subarray(from, from + sortedAtOnce).sort();
+    if (length > sortedAtOnce) await pause();
   }
-  keys.sort();
-  const sorted: QueueState[] = new Array(live.length);
-  for (let at = 0; at < live.length; at++) sorted[at] = live[keys[at]! % places]!;
-  return sorted;
+  let source = values;
+  let target = length > sortedAtOnce ? new Float64Array(length) : values;
+  for (let width = sortedAtOnce; width < length; width *= 2) {
+    for (let from = 0; from < length; from += 2 * width) {
+      mergeSorted(source, from, Math.min(length, from + width), Math.min(length, from + 2 * width), target);
+      await pause();
+    }
+    [source, target] = [target, source];
+  }
+  return source;
+}
+
+/** Puts the sorted stretches [from, middle) and [middle, end) of `source` together, sorted, into the same place of `target`. */
+function mergeSorted(
+  source: Float64Array,
+  from: number,
+  middle: number,
+  end: number,
+  target: Float64Array,
+): void {
+  let left = from;
+  let right = middle;
+  for (let at = from; at < end; at++) {
+    target[at] =
+      left < middle && (right >= end || source[left]! <= source[right]!) ? source[left++]! : source[right++]!;
+  }
 }
 
 function enlarged<T extends Float64Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>>(
@@ -186,56 +294,8 @@ export function rowFor(chain: RowChain, offset: number): number {
 }
 
 /** A table that waits for its run file: rows of the log from `from` up to `to`. */
-export class FrozenTable {
+export interface FrozenTable {
   readonly table: ConsumeQueueTable;
   readonly from: number;
   readonly to: number;
-  /** Sorted. */
-  readonly queueIds: Float64Array;
-  private readonly firstRows: Int32Array;
-  private readonly lastRows: Int32Array;
-
-  constructor(table: ConsumeQueueTable, from: number, to: number, queues: readonly QueueState[]) {
-    this.table = table;
-    this.from = from;
-    this.to = to;
-    this.queueIds = new Float64Array(queues.length);
-    this.firstRows = new Int32Array(queues.length);
-    this.lastRows = new Int32Array(queues.length);
-    for (let at = 0; at < queues.length; at++) {
-      const queue = queues[at]!;
-      this.queueIds[at] = queue.id;
-      this.firstRows[at] = queue.firstRow;
-      this.lastRows[at] = queue.lastRow;
-    }
-  }
-
-  /** Which of `queueIds` it is, or -1. */
-  find(queue: number): number {
-    let low = 0;
-    let high = this.queueIds.length - 1;
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      const id = this.queueIds[middle]!;
-      if (id === queue) return middle;
-      if (id < queue) low = middle + 1;
-      else high = middle - 1;
-    }
-    return -1;
-  }
-
-  /** The queue's rows here, or undefined. */
-  chain(queue: number): RowChain | undefined {
-    const at = this.find(queue);
-    if (at < 0) return undefined;
-    return { table: this.table, firstRow: this.firstRows[at]!, lastRow: this.lastRows[at]! };
-  }
-
-  firstRow(at: number): number {
-    return this.firstRows[at]!;
-  }
-
-  lastRow(at: number): number {
-    return this.lastRows[at]!;
-  }
 }

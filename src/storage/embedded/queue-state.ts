@@ -16,9 +16,9 @@ export class QueueState {
   /** How far the log must be durable before anything that is not visible yet may become so. */
   neededDurable = 0;
   isDropped = false;
-  // First and last row in the table that is being filled; -1 when it has none.
-  firstRow = -1;
-  lastRow = -1;
+  // Where the index keeps its newest rows that are in memory; that table may be gone.
+  tableGeneration = 0;
+  tableSlot = -1;
 
   constructor(id: QueueId, startOffset = 0, nextOffset = 0, sizeBytes = 0) {
     this.id = id;

@@ -41,11 +41,13 @@ export async function writeFrozenTable(context: RunContext, frozen: FrozenTable)
     frozen.to,
   );
   try {
-    const { table, queueIds } = frozen;
+    const { table } = frozen;
+    const slots = await table.slotsByQueue(pause);
     let slice = 0;
-    for (let at = 0; at < queueIds.length; at++) {
-      const first = frozen.firstRow(at);
-      writer.beginQueue(queueIds[at]!);
+    for (let at = 0; at < slots.length; at++) {
+      const slot = slots[at]!;
+      const first = table.firstRow(slot);
+      writer.beginQueue(table.queueOf(slot).id);
       for (let row = first; row >= 0; row = table.next(row)) {
         writer.add(
           table.locations[row]!,
@@ -58,7 +60,7 @@ export async function writeFrozenTable(context: RunContext, frozen: FrozenTable)
         slice = 0;
         await (writer.writeIfDue() ?? pause());
       }
-      writer.endQueue(table.storeTimeMs(first), table.storeTimeMs(frozen.lastRow(at)));
+      writer.endQueue(table.storeTimeMs(first), table.storeTimeMs(table.lastRow(slot)));
     }
     return await writer.finish();
   } catch (error) {

@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { ConsumeQueueTable, rowFor } from '../../../src/storage/embedded/consume-queue-table.ts';
+import {
+  ConsumeQueueTable,
+  type RowChain,
+  rowFor,
+} from '../../../src/storage/embedded/consume-queue-table.ts';
 import { EntryRows, type RowLimits } from '../../../src/storage/embedded/entry-rows.ts';
 import { QueueState } from '../../../src/storage/embedded/queue-state.ts';
 import { seededRandom } from '../../fakes/simulated-disk.ts';
@@ -25,6 +29,10 @@ function fill(table: ConsumeQueueTable, queues: readonly QueueState[], rows: num
   return bases;
 }
 
+function chainOf(table: ConsumeQueueTable, queue: QueueState): RowChain {
+  return table.chain(table.newestSlot(queue));
+}
+
 describe('the index table', () => {
   test('finds the row that holds an offset, for every offset of every queue', () => {
     const table = new ConsumeQueueTable();
@@ -35,7 +43,7 @@ describe('the index table', () => {
       let at = 0;
       for (let offset = 0; offset < queue.nextOffset; offset++) {
         if (own[at + 1] === offset) at++;
-        const row = table.findBack(queue.lastRow, offset);
+        const row = table.findBack(chainOf(table, queue).lastRow, offset);
         expect(table.baseOffsets[row]).toBe(own[at]);
       }
     }
@@ -55,7 +63,7 @@ describe('the index table', () => {
     });
     for (const offset of [0, 1, 1000, queue.nextOffset >> 1, queue.nextOffset - 1]) {
       looks = 0;
-      table.findBack(queue.lastRow, offset);
+      table.findBack(chainOf(table, queue).lastRow, offset);
       expect(looks).toBeLessThan(6 * 17);
     }
   });
@@ -66,14 +74,14 @@ describe('the index table', () => {
     const bases = fill(table, queues, 500, 3).get(8)!;
     const queue = queues[1]!;
     const rows = new EntryRows();
-    expect(table.collect(queue.firstRow, all, rows)).toBe(true);
+    expect(table.collect(chainOf(table, queue).firstRow, all, rows)).toBe(true);
     expect(Array.from(rows.baseOffsets.subarray(0, rows.length))).toEqual(bases);
     expect(rows.totalBytes).toBe(
       Array.from(rows.sizesBytes.subarray(0, rows.length)).reduce((sum, size) => sum + size, 0),
     );
     const collected = (limits: Partial<RowLimits>): number => {
       rows.clear();
-      table.collect(queue.firstRow, { ...all, ...limits }, rows);
+      table.collect(chainOf(table, queue).firstRow, { ...all, ...limits }, rows);
       return rows.length;
     };
     expect(collected({ maxRows: 3 })).toBe(3);
@@ -84,31 +92,54 @@ describe('the index table', () => {
     expect(collected({ maxBytes: 0, atLeastOne: false })).toBe(0);
   });
 
-  test('is cut off: its queues begin anew, and what was dropped is left out', () => {
+  test('is cut off: its queues begin anew, and a drop that may not be durable yet leaves nothing out', async () => {
     const table = new ConsumeQueueTable();
     const ids = [2 ** 40, 5, 3, 9];
     const queues = ids.map((id) => new QueueState(id));
     const bases = fill(table, queues, 400, 4);
     queues[3]!.isDropped = true;
     const frozen = table.freeze(0, 80_000);
-    expect(Array.from(frozen.queueIds)).toEqual([3, 5, 2 ** 40]);
-    expect(queues.map((queue) => queue.firstRow)).toEqual([-1, -1, -1, -1]);
-    for (const id of [3, 5, 2 ** 40]) {
-      const chain = frozen.chain(id)!;
+    const slots = Array.from(await frozen.table.slotsByQueue(async () => {}));
+    expect(slots.map((slot) => table.queueOf(slot).id)).toEqual([3, 5, 9, 2 ** 40]);
+    const next = new ConsumeQueueTable();
+    expect(queues.map((queue) => next.newestSlot(queue))).toEqual([-1, -1, -1, -1]);
+    for (const slot of slots) {
+      const chain = table.chain(slot);
+      const { id } = table.queueOf(slot);
       const own = bases.get(id)!;
       expect(table.baseOffsets[rowFor(chain, -1)]).toBe(own[0]);
       expect(table.baseOffsets[rowFor(chain, own[7]!)]).toBe(own[7]);
       expect(rowFor(chain, queues[ids.indexOf(id)]!.nextOffset)).toBe(-1);
     }
-    expect(frozen.chain(9)).toBe(undefined);
-    expect(frozen.chain(4)).toBe(undefined);
+    // In the next table a queue's slot leads back to the one that it had here.
+    next.add(queues[1]!, 80_000, queues[1]!.nextOffset, 1, 1, -1, 0);
+    const slot = next.newestSlot(queues[1]!);
+    expect(slot).toBe(0);
+    expect(next.earlierGeneration(slot)).toBe(table.generation);
+    expect(table.queueOf(next.earlierSlot(slot))).toBe(queues[1]);
+  });
+
+  test('gives its queues sorted, in slices, also where there are very many of them or their ids are very large', async () => {
+    const random = seededRandom(5);
+    for (const largest of [2 ** 32, Number.MAX_SAFE_INTEGER]) {
+      const ids = new Set<number>();
+      while (ids.size < 100_000) ids.add(1 + Math.floor(random() * largest));
+      const table = new ConsumeQueueTable();
+      let location = 0;
+      for (const id of ids) table.add(new QueueState(id), location++, 0, 1, 1, -1, 0);
+      let pauses = 0;
+      const slots = await table.slotsByQueue(async () => void pauses++);
+      const sorted = Array.from(slots, (slot) => table.queueOf(slot).id);
+      expect(sorted).toEqual([...ids].sort((a, b) => a - b));
+      if (largest === 2 ** 32) expect(pauses).toBeGreaterThan(4);
+    }
   });
 
   test('a gap in the offsets leads to the row behind it', () => {
     const table = new ConsumeQueueTable();
     const queue = new QueueState(1);
     for (const base of [0, 10, 20]) table.add(queue, base, base, 2, 1, -1, 0);
-    const chain = { table, firstRow: queue.firstRow, lastRow: queue.lastRow };
+    const chain = chainOf(table, queue);
     expect([0, 1, 2, 9, 10, 12, 21, 22].map((offset) => rowFor(chain, offset))).toEqual([
       0, 0, 1, 1, 1, 2, 2, -1,
     ]);
