@@ -19,6 +19,7 @@ import type { DataVolume, Services } from './handlers/services.ts';
 import { AppendService, type AppendSettings } from './services/append/append-service.ts';
 import type { BrokerConfig } from './services/configuration/broker-config.ts';
 import { DynamicBrokerConfig } from './services/configuration/dynamic-broker-config.ts';
+import { GroupConfigs } from './services/configuration/group-configs.ts';
 import { defaultFetchSettings, FetchService, type FetchSettings } from './services/fetch/fetch-service.ts';
 import { GroupCoordinator } from './services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from './services/groups/group-settings.ts';
@@ -279,6 +280,7 @@ function buildServices(options: GatewayOptions, engine: StorageEngine): Services
   const { clock, log } = options;
   const config = options.config.broker;
   const dynamicConfig = new DynamicBrokerConfig(engine.catalogue, config);
+  const groupConfigs = new GroupConfigs(engine.catalogue, config);
   const topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes });
   const groups = new GroupCoordinator({
     engine,
@@ -306,6 +308,7 @@ function buildServices(options: GatewayOptions, engine: StorageEngine): Services
     engine,
     config,
     dynamicConfig,
+    groupConfigs,
     topics,
     dataVolume: dataVolume(options.config),
     groups,
@@ -353,5 +356,6 @@ function dataVolume(config: StartConfig): DataVolume {
 async function closeServices(services: Services): Promise<void> {
   await services.groups.close();
   services.topics.close();
+  services.groupConfigs.close();
   services.dynamicConfig.close();
 }

@@ -1,8 +1,7 @@
 // What can go wrong in the codec. Knows nothing of sockets or of Kafka error codes: callers decide what a client sees.
 
-/** Bytes from outside that no version of the message can be. Names the message, version and field. */
-export class MalformedMessageError extends Error {
-  override readonly name = 'MalformedMessageError';
+/** Names the message, version and field that it is about. */
+abstract class MessageFieldError extends Error {
   readonly messageName: string;
   readonly version: number;
   readonly field: string;
@@ -15,19 +14,14 @@ export class MalformedMessageError extends Error {
   }
 }
 
-/** A value that the version asked for cannot carry: an error of ours, never of a client. */
-export class UnencodableMessageError extends Error {
-  override readonly name = 'UnencodableMessageError';
-  readonly messageName: string;
-  readonly version: number;
-  readonly field: string;
+/** Bytes from outside that no version of the message can be. */
+export class MalformedMessageError extends MessageFieldError {
+  override readonly name = 'MalformedMessageError';
+}
 
-  constructor(messageName: string, version: number, field: string, reason: string) {
-    super(`${messageName} v${version}, field ${field}: ${reason}`);
-    this.messageName = messageName;
-    this.version = version;
-    this.field = field;
-  }
+/** A value that the version asked for cannot carry: an error of ours, never of a client. */
+export class UnencodableMessageError extends MessageFieldError {
+  override readonly name = 'UnencodableMessageError';
 }
 
 /** A version that the codec does not know was asked for. */

@@ -23,7 +23,6 @@ import {
   configSources,
   configTypeCodes,
 } from '../services/configuration/config-definition.ts';
-import { describeGroupConfig } from '../services/configuration/group-config.ts';
 import { describeTopicConfig } from '../services/configuration/topic-config.ts';
 import { topicNameFault } from '../services/topics/topic-name.ts';
 import { describeLoggers } from './broker-loggers.ts';
@@ -43,8 +42,10 @@ interface DescribedConfig {
 
 type Description = readonly DescribedConfig[] | ApiError;
 
-export function describeConfigsHandler(services: Pick<Services, 'config' | 'log' | 'topics'>): AnyHandler {
-  const { config, log, topics } = services;
+export function describeConfigsHandler(
+  services: Pick<Services, 'config' | 'groupConfigs' | 'log' | 'topics'>,
+): AnyHandler {
+  const { config, groupConfigs, log, topics } = services;
   const nodeId = config.int('node.id');
 
   function describe({
@@ -71,7 +72,7 @@ export function describeConfigsHandler(services: Pick<Services, 'config' | 'log'
       case configResourceTypes.GROUP:
         return resourceName === ''
           ? apiError('INVALID_REQUEST', 'Group name must not be empty')
-          : describeGroupConfig(config);
+          : groupConfigs.describe(resourceName);
       default:
         return apiError('INVALID_REQUEST', `Unknown resource type ${resourceType}`);
     }

@@ -1,5 +1,5 @@
 /**
- * AlterConfigs, versions 0 to 2: sets all settings of topics and brokers at once; what is not named goes back to its default. Kafka
+ * AlterConfigs, versions 0 to 2: sets all settings of topics, brokers and groups at once; what is not named goes back to its default. Kafka
  * advises IncrementalAlterConfigs instead.
  *
  * 1: throttling rules only. 2: flexible.
@@ -11,7 +11,7 @@ import type {
 } from '../../protocol/generated/33-alter-configs.ts';
 import { alterConfigsRequest, alterConfigsResponse } from '../../protocol/generated/33-alter-configs.ts';
 import { configOperations } from '../services/configuration/config-operations.ts';
-import { type ConfigServices, changeResources } from './config-changes.ts';
+import { type ConfigServices, changeResources, failedResources } from './config-changes.ts';
 import { type AnyHandler, defineHandler } from './handler.ts';
 
 export function alterConfigsHandler(services: ConfigServices): AnyHandler {
@@ -34,12 +34,7 @@ export function alterConfigsHandler(services: ConfigServices): AnyHandler {
     },
     fail: ({ resources }, errorCode) => ({
       throttleTimeMs: 0,
-      responses: resources.map(({ resourceType, resourceName }) => ({
-        errorCode,
-        errorMessage: null,
-        resourceType,
-        resourceName,
-      })),
+      responses: failedResources(resources, errorCode),
     }),
   });
 }

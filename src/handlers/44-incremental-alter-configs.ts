@@ -1,5 +1,5 @@
 /**
- * IncrementalAlterConfigs, versions 0 and 1: sets, deletes, appends to and subtracts from single settings of topics and brokers
+ * IncrementalAlterConfigs, versions 0 and 1: sets, deletes, appends to and subtracts from single settings of topics, brokers and groups
  * (KIP-339). Done, durably, when it is answered.
  *
  * 1: flexible.
@@ -13,7 +13,7 @@ import {
   incrementalAlterConfigsRequest,
   incrementalAlterConfigsResponse,
 } from '../../protocol/generated/44-incremental-alter-configs.ts';
-import { type ConfigServices, changeResources } from './config-changes.ts';
+import { type ConfigServices, changeResources, failedResources } from './config-changes.ts';
 import { type AnyHandler, defineHandler } from './handler.ts';
 
 export function incrementalAlterConfigsHandler(services: ConfigServices): AnyHandler {
@@ -40,12 +40,7 @@ export function incrementalAlterConfigsHandler(services: ConfigServices): AnyHan
     },
     fail: ({ resources }, errorCode) => ({
       throttleTimeMs: 0,
-      responses: resources.map(({ resourceType, resourceName }) => ({
-        errorCode,
-        errorMessage: null,
-        resourceType,
-        resourceName,
-      })),
+      responses: failedResources(resources, errorCode),
     }),
   });
 }

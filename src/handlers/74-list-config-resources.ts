@@ -25,8 +25,9 @@ const known: readonly number[] = Object.values(configResourceTypes);
 
 export function listConfigResourcesHandler({
   config,
+  groupConfigs,
   topics,
-}: Pick<Services, 'config' | 'topics'>): AnyHandler {
+}: Pick<Services, 'config' | 'groupConfigs' | 'topics'>): AnyHandler {
   function resourcesOf(type: number): readonly Resource[] {
     switch (type) {
       case configResourceTypes.TOPIC:
@@ -34,6 +35,8 @@ export function listConfigResourcesHandler({
       case configResourceTypes.BROKER:
       case configResourceTypes.BROKER_LOGGER:
         return [{ resourceName: String(config.int('node.id')), resourceType: type }];
+      case configResourceTypes.GROUP:
+        return groupConfigs.groups().map((name) => ({ resourceName: name, resourceType: type }));
       default:
         return [];
     }

@@ -3,20 +3,18 @@
  * ConfigAdminManager, in its order.
  */
 import { type ApiError, apiError } from '../services/api-error.ts';
-import { ConfigError } from '../services/configuration/config-definition.ts';
 import {
   applyConfigOperations,
   type ConfigOperation,
   configOperations,
 } from '../services/configuration/config-operations.ts';
-import { refuseGroupChange } from '../services/configuration/group-config.ts';
 import { topicConfigDefinition, topicDefault } from '../services/configuration/topic-config.ts';
 import { changeLoggers } from './broker-loggers.ts';
 import { brokerIdOf, configResourceTypes } from './config-resources.ts';
 import { duplicatesOf } from './duplicates.ts';
 import type { Services } from './services.ts';
 
-export type ConfigServices = Pick<Services, 'config' | 'dynamicConfig' | 'log' | 'topics'>;
+export type ConfigServices = Pick<Services, 'config' | 'dynamicConfig' | 'groupConfigs' | 'log' | 'topics'>;
 
 export interface ResourceChange {
   readonly resourceType: number;
@@ -85,7 +83,9 @@ async function changeResource(
       if (resourceName === '') {
         return apiError('INVALID_REQUEST', 'Default group resources are not allowed.');
       }
-      return changeGroup(operations);
+      return mode === 'replace'
+        ? services.groupConfigs.replace(resourceName, valuesOf(operations), validateOnly)
+        : services.groupConfigs.change(resourceName, operations, validateOnly);
   }
   return apiError('INVALID_REQUEST', `Unknown resource type ${resourceType}`);
 }
@@ -170,15 +170,17 @@ function changeLogger(
   return changeLoggers(log, operations, validateOnly);
 }
 
-function changeGroup(operations: readonly ConfigOperation[]): ApiError | undefined {
-  const set = operations.find(({ operation }) => operation !== configOperations.DELETE);
-  if (set === undefined) return undefined;
-  try {
-    return refuseGroupChange(set.name);
-  } catch (error) {
-    if (error instanceof ConfigError) return apiError('INVALID_CONFIG', error.message);
-    throw error;
-  }
+/** One answer for each resource, where the whole request fails. */
+export function failedResources(
+  resources: readonly { readonly resourceType: number; readonly resourceName: string }[],
+  errorCode: number,
+): readonly ResourceAnswer[] {
+  return resources.map(({ resourceType, resourceName }) => ({
+    errorCode,
+    errorMessage: null,
+    resourceType,
+    resourceName,
+  }));
 }
 
 function valuesOf(operations: readonly ConfigOperation[]): ReadonlyMap<string, string> {

@@ -5,6 +5,7 @@
 import type { AppendService } from '../services/append/append-service.ts';
 import type { BrokerConfig } from '../services/configuration/broker-config.ts';
 import type { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
+import type { GroupConfigs } from '../services/configuration/group-configs.ts';
 import type { FetchService } from '../services/fetch/fetch-service.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import type { ProducerIds } from '../services/producers/producer-ids.ts';
@@ -27,6 +28,7 @@ export interface Services {
   readonly engine: StorageEngine;
   readonly config: BrokerConfig;
   readonly dynamicConfig: DynamicBrokerConfig;
+  readonly groupConfigs: GroupConfigs;
   readonly topics: TopicCatalogue;
   readonly dataVolume: DataVolume;
   readonly appends: AppendService;

@@ -23,6 +23,7 @@ import { describeTopicPartitionsHandler } from '../../src/handlers/75-describe-t
 import type { AnyHandler, ListenerInfo, RequestContext } from '../../src/handlers/handler.ts';
 import { BrokerConfig } from '../../src/services/configuration/broker-config.ts';
 import { DynamicBrokerConfig } from '../../src/services/configuration/dynamic-broker-config.ts';
+import { GroupConfigs } from '../../src/services/configuration/group-configs.ts';
 import { TopicCatalogue } from '../../src/services/topics/topic-catalogue.ts';
 import type { StorageEngine } from '../../src/storage/engine.ts';
 import { openMemoryEngine } from '../../src/storage/memory/memory-engine.ts';
@@ -70,6 +71,7 @@ export class AdminBroker {
       engine,
       config: this.config,
       dynamicConfig,
+      groupConfigs: new GroupConfigs(engine.catalogue, this.config),
       log: silentLog,
       topics: this.topics,
       dataVolume: { path: '/data', space: async () => ({ totalBytes: 2000, usableBytes: 1000 }) },

@@ -6,14 +6,13 @@ import type { Catalogue } from '../../storage/engine.ts';
 import { type ApiError, apiError } from '../api-error.ts';
 import { type BrokerConfig, brokerConfigDefinition } from './broker-config.ts';
 import { ConfigError, parseConfig } from './config-definition.ts';
-import { applyConfigOperations, type ConfigOperation, isApiError } from './config-operations.ts';
+import { applyConfigOperations, type ConfigOperation } from './config-operations.ts';
+import { changeStoredValues, decodeValues, type StoredValues } from './stored-values.ts';
 
 export type BrokerScope = 'all-brokers' | 'this-broker';
 
 const keyPrefix = 'broker-config/';
 const keyForAllBrokers = `${keyPrefix}default`;
-/** Another process may change the same row between our look and our write. */
-const maxAttempts = 20;
 
 export class DynamicBrokerConfig {
   private readonly catalogue: Catalogue;
@@ -63,28 +62,16 @@ export class DynamicBrokerConfig {
   private async write(
     scope: BrokerScope,
     validateOnly: boolean,
-    next: (current: ReadonlyMap<string, string>) => ReadonlyMap<string, string> | ApiError,
+    next: (current: StoredValues) => StoredValues | ApiError,
   ): Promise<ApiError | undefined> {
-    const key = scope === 'all-brokers' ? keyForAllBrokers : this.keyForThisBroker;
-    for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const stored = this.catalogue.get(key);
-      const current = decode(stored?.value);
-      const values = next(current);
-      if (isApiError(values)) return values;
-      const fault = refusal(current, values, scope);
-      if (fault !== undefined) return fault;
-      if (validateOnly) return undefined;
-      const result = await this.catalogue.update({
-        changes: [
-          { key, expectedVersion: stored?.version ?? 0, value: values.size === 0 ? null : encode(values) },
-        ],
-      });
-      if (result.outcome === 'done') {
-        this.apply();
-        return undefined;
-      }
-    }
-    return apiError('REQUEST_TIMED_OUT', 'The settings are being changed by others; try again.');
+    const fault = await changeStoredValues(this.catalogue, {
+      key: scope === 'all-brokers' ? keyForAllBrokers : this.keyForThisBroker,
+      next,
+      refusal: (before, after) => refusal(before, after, scope),
+      validateOnly,
+    });
+    if (fault === undefined && !validateOnly) this.apply();
+    return fault;
   }
 
   private apply(): void {
@@ -93,7 +80,7 @@ export class DynamicBrokerConfig {
     const versions = `${forAll?.version ?? 0}/${forThis?.version ?? 0}`;
     if (versions === this.appliedVersions) return;
     this.appliedVersions = versions;
-    this.config.setDynamic(decode(forAll?.value), decode(forThis?.value));
+    this.config.setDynamic(decodeValues(forAll?.value), decodeValues(forThis?.value));
   }
 }
 
@@ -129,14 +116,4 @@ function refusal(
     }
   }
   return undefined;
-}
-
-function encode(values: ReadonlyMap<string, string>): Buffer {
-  return Buffer.from(JSON.stringify(Object.fromEntries(values)));
-}
-
-function decode(value: Buffer | undefined): ReadonlyMap<string, string> {
-  return value === undefined
-    ? new Map()
-    : new Map(Object.entries(JSON.parse(value.toString()) as Record<string, string>));
 }

@@ -1,6 +1,6 @@
 /**
- * The settings of a group (resource type GROUP): the keys that Kafka 4.4 has, with what each falls back to. All of them belong to
- * kinds of groups that are not served yet, so they are shown and cannot be changed.
+ * The settings of a group (resource type GROUP): the keys that Kafka 4.4 has, with what each falls back to in the broker's settings and
+ * the broker's limits of it. Those that belong to kinds of groups that are not served are shown and cannot be changed.
  */
 import type { BrokerConfig, BrokerKey, ConfigSynonym } from './broker-config.ts';
 import {
@@ -11,6 +11,8 @@ import {
   configSources,
   define,
   oneOf,
+  type ParsedConfig,
+  parseConfig,
   parseDefault,
   readConfig,
 } from './config-definition.ts';
@@ -166,6 +168,103 @@ const brokerFallbacks: ReadonlyMap<string, BrokerKey> = new Map<string, BrokerKe
   ['streams.session.timeout.ms', 'group.streams.session.timeout.ms'],
 ]);
 
+/** What a broker lets a group set at the least and at the most (GroupConfigManager.validate). */
+const brokerLimits: readonly (readonly [string, least: BrokerKey | undefined, most: BrokerKey])[] = [
+  ...intervalLimits('consumer'),
+  ...intervalLimits('share'),
+  ...intervalLimits('streams'),
+  [
+    'share.record.lock.duration.ms',
+    'group.share.min.record.lock.duration.ms',
+    'group.share.max.record.lock.duration.ms',
+  ],
+  [
+    'share.delivery.count.limit',
+    'group.share.min.delivery.count.limit',
+    'group.share.max.delivery.count.limit',
+  ],
+  [
+    'share.partition.max.record.locks',
+    'group.share.min.partition.max.record.locks',
+    'group.share.max.partition.max.record.locks',
+  ],
+  ['streams.num.standby.replicas', undefined, 'group.streams.max.standby.replicas'],
+];
+
+function intervalLimits(kind: 'consumer' | 'share' | 'streams') {
+  const settings = ['heartbeat.interval.ms', 'session.timeout.ms', 'assignment.interval.ms'] as const;
+  return settings.map(
+    (setting) =>
+      [`${kind}.${setting}`, `group.${kind}.min.${setting}`, `group.${kind}.max.${setting}`] as const,
+  );
+}
+
+/** Of each, the second must be larger than the first. */
+const longerThan: readonly (readonly [string, string])[] = [
+  ['consumer.heartbeat.interval.ms', 'consumer.session.timeout.ms'],
+  ['share.heartbeat.interval.ms', 'share.session.timeout.ms'],
+  ['streams.heartbeat.interval.ms', 'streams.session.timeout.ms'],
+];
+
+export function groupConfigDefinition(name: string): ConfigDefinition | undefined {
+  return definitionByName.get(name);
+}
+
+/** The value of a group setting where the group says nothing. */
+export function groupDefault(name: string, broker: BrokerConfig): ParsedConfig {
+  const definition = definitionByName.get(name)!;
+  const fallback = brokerFallbacks.get(name);
+  return fallback === undefined
+    ? parseDefault(definition)
+    : readConfig(definition, broker.text(fallback) ?? definition.defaultText);
+}
+
+/** The value in force: the group's own where it may stand, else the default. */
+export function groupSetting(
+  name: string,
+  overrides: ReadonlyMap<string, string>,
+  broker: BrokerConfig,
+): ParsedConfig {
+  const own = overrides.get(name);
+  if (own === undefined) return groupDefault(name, broker);
+  try {
+    return parseConfig(definitionByName.get(name)!, own);
+  } catch (error) {
+    // Stored by a version with other limits: as if the group said nothing.
+    if (!(error instanceof ConfigError)) throw error;
+    return groupDefault(name, broker);
+  }
+}
+
+/** Throws ConfigError, with the words of Kafka's GroupConfigManager, where the values may not stand together. */
+export function checkGroupOverrides(overrides: ReadonlyMap<string, string>, broker: BrokerConfig): void {
+  for (const name of overrides.keys()) {
+    const definition = definitionByName.get(name);
+    if (definition === undefined) throw new ConfigError(`Unknown group config name: ${name}`);
+    if (definition.standing === 'absent') {
+      throw new ConfigError(
+        `The group setting ${name} belongs to a kind of group that this broker does not serve`,
+      );
+    }
+  }
+  for (const [name, text] of overrides) parseConfig(definitionByName.get(name)!, text);
+  const inForce = (name: string) => groupSetting(name, overrides, broker).value as number;
+  for (const [name, least, most] of brokerLimits) {
+    if (!overrides.has(name)) continue;
+    if (least !== undefined && inForce(name) < Number(broker.text(least))) {
+      throw new ConfigError(`${name} must be greater than or equal to ${least}`);
+    }
+    if (inForce(name) > Number(broker.text(most))) {
+      throw new ConfigError(`${name} must be less than or equal to ${most}`);
+    }
+  }
+  for (const [shorter, longer] of longerThan) {
+    if ((overrides.has(shorter) || overrides.has(longer)) && inForce(longer) <= inForce(shorter)) {
+      throw new ConfigError(`${longer} must be greater than ${shorter}`);
+    }
+  }
+}
+
 /** One group setting as DescribeConfigs shows it. */
 export interface GroupConfigEntry {
   readonly definition: ConfigDefinition;
@@ -175,21 +274,23 @@ export interface GroupConfigEntry {
 }
 
 /** Every setting of a group, in name order. A group need not exist to have them. */
-export function describeGroupConfig(broker: BrokerConfig): readonly GroupConfigEntry[] {
+export function describeGroupConfig(
+  overrides: ReadonlyMap<string, string>,
+  broker: BrokerConfig,
+): readonly GroupConfigEntry[] {
   return groupConfigDefinitions.map((definition) => {
-    const fallback = brokerFallbacks.get(definition.name);
-    const { text } =
-      fallback === undefined ? parseDefault(definition) : readConfig(definition, broker.text(fallback));
-    const ownDefault = { name: definition.name, text: text ?? '', source: configSources.DEFAULT_CONFIG };
-    const synonyms = fallback !== undefined ? broker.synonyms(fallback) : text === null ? [] : [ownDefault];
+    const { name } = definition;
+    const { text } = groupSetting(name, overrides, broker);
+    const synonyms: ConfigSynonym[] = [];
+    if (overrides.has(name) && text !== null) {
+      synonyms.push({ name, text, source: configSources.GROUP_CONFIG });
+    }
+    const fallback = brokerFallbacks.get(name);
+    const ownDefault = groupDefault(name, broker).text;
+    if (fallback !== undefined) synonyms.push(...broker.synonyms(fallback));
+    else if (ownDefault !== null) {
+      synonyms.push({ name, text: ownDefault, source: configSources.DEFAULT_CONFIG });
+    }
     return { definition, text, source: synonyms[0]?.source ?? configSources.DEFAULT_CONFIG, synonyms };
   });
-}
-
-/** Throws the ConfigError that a change of this group setting is answered with. */
-export function refuseGroupChange(name: string): never {
-  if (!definitionByName.has(name)) throw new ConfigError(`Unknown group config name: ${name}`);
-  throw new ConfigError(
-    `The group setting ${name} belongs to a kind of group that this broker does not serve`,
-  );
 }
