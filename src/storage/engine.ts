@@ -22,6 +22,8 @@ export interface PayloadFormat {
   isStamped(buffer: Buffer, start: number, baseOffset: number, epoch: number): boolean;
   /** True where the payload's own checksum and lengths hold. Never throws. */
   isIntact(buffer: Buffer, start: number, length: number): boolean;
+  /** The largest timestamp inside, of a payload that `rewrite` puts in the place of another; where missing, that of the other stays. */
+  largestTimestampMs?(buffer: Buffer, start: number): number;
 }
 
 export type EntryKind = 'data' | 'state' | 'marker';
@@ -50,6 +52,7 @@ export interface AppendEntry {
   readonly producer?: ProducerFacts;
 }
 
+/** The entry that holds the offset; the link is refused where the offset is before the start, not visible yet, or in a gap. */
 export interface LinkSource {
   readonly queue: QueueId;
   readonly offset: number;
@@ -137,7 +140,8 @@ export interface ReadOptions {
 }
 
 /**
- * Whole payloads in offset order, the first of them the one that holds `fromOffset`, stamped with their offsets.
+ * Whole payloads in offset order, the first of them the one that holds `fromOffset` (the next one, where that offset lies in a
+ * gap that `rewrite` left), stamped with their offsets.
  * The buffers stay valid until `release`, which must be called exactly once (an engine may reuse their memory after).
  */
 export type ReadResult =
@@ -167,6 +171,28 @@ export interface EntryFacts {
   readonly storeTimeMs: number;
   readonly epoch: number;
   readonly producer?: ProducerFacts;
+}
+
+/** What becomes of one entry: it stays, it goes and leaves a gap, or these bytes take its place. */
+export type RewriteVerdict = 'keep' | 'drop' | Buffer;
+
+export interface RewriteRequest {
+  readonly queue: QueueId;
+  /** Entries that end after this offset are not offered. */
+  readonly untilOffset: number;
+  /**
+   * Called once for each entry, in offset order of the queue, and never again after an entry that it threw at: then the whole
+   * rewrite is given up. `payload` is a view with offset and epoch stamped, valid during the call only; a replacement is copied.
+   */
+  decide(payload: Buffer, facts: EntryFacts): RewriteVerdict;
+}
+
+export interface RewriteResult {
+  /** What was offered ends here; at most what was asked for. Less where the engine could not reach further now. */
+  readonly untilOffset: number;
+  /** Payload bytes of the entries that were offered, and of what is there in their place. */
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
 }
 
 export interface ProducerState {
@@ -302,6 +328,21 @@ export interface StorageEngine {
    * Undefined where there is no such queue.
    */
   trim(queue: QueueId, toOffset: number): Promise<QueueBounds | undefined>;
+
+  /**
+   * Offers each visible entry of [start, untilOffset) of every request's queue and does what is decided. Answers one result a request,
+   * in order; undefined where there is no such queue (or it was dropped meanwhile). A queue may be in one request only.
+   *
+   * Offsets never change: what is dropped leaves a gap, in which a read, a look-up by time and `entries` go on with the next entry. A
+   * replacement stands for the same offsets, with the same facts but for its size and largest timestamp. The last visible entry of a queue is never
+   * dropped ('drop' of it is taken as 'keep'), so that no reader waits at an end that it cannot reach; nor is a damaged
+   * entry, which is not offered. All or nothing a queue over a crash, and durable when it resolves. Bounds, producers and sequences
+   * do not change; `sizeBytes` does.
+   *
+   * Appends, trims and reads go on; reads see the queue as it was before or as it is after. Rewrites run one after the
+   * other. Rejects where the disk does not let it (nothing has changed then), where `decide` throws, and when the engine is closing.
+   */
+  rewrite(requests: readonly RewriteRequest[]): Promise<readonly (RewriteResult | undefined)[]>;
 
   index(name: string): OrderedIndex;
   /** Embedded always grants it. */

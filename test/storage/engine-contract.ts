@@ -11,6 +11,9 @@ import type {
   ProducerFacts,
   QueueBounds,
   ReadOptions,
+  RewriteRequest,
+  RewriteResult,
+  RewriteVerdict,
   StorageEngine,
 } from '../../src/storage/engine.ts';
 import { makePayload, parsePayloads, type TestPayload } from './test-payload.ts';
@@ -33,6 +36,8 @@ export interface EngineAbilities {
   readonly reopen: boolean;
   readonly killAndReopen: boolean;
   readonly holdFlushes: boolean;
+  /** Entries can be rewritten. */
+  readonly rewrite: boolean;
 }
 
 export function describeEngineContract(
@@ -53,6 +58,7 @@ export function describeEngineContract(
         reopen: reopen !== undefined,
         killAndReopen: killAndReopen !== undefined,
         holdFlushes: holdFlushes !== undefined,
+        rewrite: can.rewrite,
       }).toEqual(can);
       engine = harness.engine;
       await createQueues(1, 2, 3);
@@ -901,6 +907,352 @@ export function describeEngineContract(
         }
         expect((await bounds(3))?.visibleEndOffset).toBe(0);
       });
+    });
+
+    describeWhere(can.rewrite)('rewrite', () => {
+      type Verdicts = Record<string, RewriteVerdict>;
+      const everything = Number.MAX_SAFE_INTEGER;
+
+      function request(
+        queue: number,
+        verdicts: Verdicts,
+        untilOffset = everything,
+        seen: string[] = [],
+      ): RewriteRequest {
+        return {
+          queue,
+          untilOffset,
+          decide(payload, facts) {
+            const [parsed, ...others] = parsePayloads([payload]);
+            expect(others).toEqual([]);
+            expect(parsed).toMatchObject({
+              baseOffset: facts.baseOffset,
+              count: facts.count,
+              epoch: facts.epoch,
+            });
+            expect(facts.sizeBytes).toBe(payload.length);
+            seen.push(parsed!.body);
+            return verdicts[parsed!.body] ?? 'keep';
+          },
+        };
+      }
+
+      async function rewrite(
+        queue: number,
+        verdicts: Verdicts,
+        untilOffset = everything,
+      ): Promise<{ seen: string[]; result: RewriteResult }> {
+        const seen: string[] = [];
+        const [result] = await engine.rewrite([request(queue, verdicts, untilOffset, seen)]);
+        return { seen, result: result! };
+      }
+
+      /** Every entry from the offset on as `offset:body`, read in small portions. */
+      async function contents(queue: number, fromOffset = 0, maxBytes = 100): Promise<string[]> {
+        const found: string[] = [];
+        let offset = Math.max(fromOffset, (await bounds(queue))!.startOffset);
+        for (;;) {
+          const result = await engine.read(queue, { fromOffset: offset, maxBytes, atLeastOne: true });
+          if (result.outcome !== 'read') throw new Error(`read answered ${JSON.stringify(result)}`);
+          const payloads = parsePayloads(result.payloads);
+          if (payloads.length === 0) {
+            expect(offset).toBe((await bounds(queue))!.visibleEndOffset);
+            result.release();
+            return found;
+          }
+          expect(result.baseOffset).toBe(payloads[0]!.baseOffset);
+          for (const payload of payloads) {
+            const end = payload.baseOffset + payload.count;
+            expect(end).toBeGreaterThan(offset);
+            offset = end;
+            found.push(`${payload.baseOffset}:${payload.body}`);
+          }
+          expect(result.nextOffset).toBe(offset);
+          expect(payloads.map((payload) => payload.epoch <= engine.epoch)).not.toContain(false);
+          result.release();
+        }
+      }
+
+      async function fill(queue: number, entries: number, more: Partial<AppendEntry> = {}): Promise<void> {
+        for (let at = 0; at < entries; at++) {
+          await put(queue, `e${at}`, { count: 2, maxTimestampMs: 100 * (at + 1), ...more });
+        }
+      }
+
+      test('offers every entry in order, and leaves gaps in which reads go on with the next', async () => {
+        await fill(1, 6);
+        await fill(2, 3);
+        const sizeBefore = await engine.sizeBytes(1);
+        const { seen, result } = await rewrite(1, { e0: 'drop', e2: 'drop', e3: 'drop' });
+        expect(seen).toEqual(['e0', 'e1', 'e2', 'e3', 'e4', 'e5']);
+        expect(result).toEqual({ untilOffset: 12, bytesBefore: sizeBefore, bytesAfter: sizeBefore / 2 });
+        expect(await engine.sizeBytes(1)).toBe(sizeBefore / 2);
+        expect(await bounds(1)).toEqual({ startOffset: 0, visibleEndOffset: 12 });
+        expect(await contents(1)).toEqual(['2:e1', '8:e4', '10:e5']);
+        for (const [from, expected] of [
+          [0, '2:e1'],
+          [1, '2:e1'],
+          [3, '2:e1'],
+          [4, '8:e4'],
+          [7, '8:e4'],
+          [9, '8:e4'],
+          [11, '10:e5'],
+        ] as const) {
+          expect((await contents(1, from))[0]).toBe(expected);
+          expect((await engine.entries(1, from, 1))[0]?.baseOffset).toBe(Number(expected.split(':')[0]));
+        }
+        expect(await contents(2)).toEqual(['0:e0', '2:e1', '4:e2']);
+        expect(await put(1, 'next')).toBe(12);
+        expect((await contents(1)).at(-1)).toBe('12:next');
+      });
+
+      test('a read that may not go beyond the gap it begins in answers nothing', async () => {
+        await fill(1, 4);
+        await rewrite(1, { e1: 'drop', e2: 'drop' });
+        const result = await engine.read(1, {
+          fromOffset: 2,
+          untilOffset: 5,
+          maxBytes: 1000,
+          atLeastOne: true,
+        });
+        expect(result).toMatchObject({ outcome: 'read', payloads: [], nextOffset: 2, baseOffset: 2 });
+        if (result.outcome === 'read') result.release();
+      });
+
+      test('never drops the last visible entry, but does once there is another', async () => {
+        await fill(1, 3);
+        expect((await rewrite(1, { e0: 'drop', e1: 'drop', e2: 'drop' })).result.untilOffset).toBe(6);
+        expect(await contents(1)).toEqual(['4:e2']);
+        await put(1, 'last');
+        await rewrite(1, { e2: 'drop' });
+        expect(await contents(1)).toEqual(['6:last']);
+        expect((await rewrite(1, { last: 'drop' })).seen).toEqual(['last']);
+        expect(await contents(1)).toEqual(['6:last']);
+      });
+
+      test('replaces payloads, smaller and larger, under the same offsets and facts', async () => {
+        await fill(1, 3);
+        const [before] = await engine.entries(1, 2, 1);
+        const large = makePayload(2, 'larger', 40_000);
+        const { result } = await rewrite(1, { e0: makePayload(2, 's'), e1: large });
+        expect(await contents(1)).toEqual(['0:s', '2:larger', '4:e2']);
+        const [after] = await engine.entries(1, 2, 1);
+        expect(after).toEqual({ ...before, sizeBytes: large.length });
+        expect(result.bytesAfter - result.bytesBefore).toBe(large.length - before!.sizeBytes - 1);
+        expect(await engine.sizeBytes(1)).toBe(result.bytesAfter);
+      });
+
+      test('offers nothing that ends after untilOffset, and nothing that was trimmed', async () => {
+        await fill(1, 5);
+        await engine.trim(1, 3);
+        const { seen, result } = await rewrite(1, { e0: 'drop', e1: 'drop', e2: 'drop', e3: 'drop' }, 7);
+        expect(seen).toEqual(['e1', 'e2']);
+        expect(result.untilOffset).toBe(6);
+        expect(await contents(1)).toEqual(['6:e3', '8:e4']);
+        expect(await bounds(1)).toEqual({ startOffset: 3, visibleEndOffset: 10 });
+        expect(await engine.trim(1, 5)).toEqual({ startOffset: 5, visibleEndOffset: 10 });
+        expect(await contents(1)).toEqual(['6:e3', '8:e4']);
+        expect(await engine.sizeBytes(1)).toBe((2 * result.bytesBefore) / 2);
+        expect((await engine.trim(1, 8))?.startOffset).toBe(8);
+        expect(await engine.sizeBytes(1)).toBe(result.bytesBefore / 2);
+        await engine.trim(1, 10);
+        expect(await engine.sizeBytes(1)).toBe(0);
+        expect((await rewrite(1, {})).seen).toEqual([]);
+      });
+
+      test('does many queues at once, again and again, and none that does not exist', async () => {
+        for (const queue of [1, 2, 3]) await fill(queue, 20);
+        const dropping = (rest: number): Verdicts =>
+          Object.fromEntries(
+            Array.from({ length: 20 }, (_, at) => [`e${at}`, at % 4 === rest ? 'drop' : 'keep'] as const),
+          );
+        const results = await engine.rewrite([
+          request(3, dropping(0)),
+          request(99, {}),
+          request(1, dropping(1)),
+        ]);
+        expect(results.map((result) => result?.untilOffset)).toEqual([40, undefined, 40]);
+        await engine.rewrite([request(1, dropping(2)), request(2, dropping(2))]);
+        for (let at = 20; at < 30; at++) await put(1, `e${at}`, { count: 2 });
+        await engine.rewrite([request(1, { e21: 'drop' }), request(3, dropping(1))]);
+        const left = (keeps: (at: number) => boolean, entries = 20): string[] =>
+          Array.from({ length: entries }, (_, at) => at)
+            .filter((at) => keeps(at) || at === 19)
+            .map((at) => `${at * 2}:e${at}`);
+        expect(await contents(1)).toEqual(
+          left((at) => at !== 21 && (at >= 20 || (at % 4 !== 1 && at % 4 !== 2)), 30),
+        );
+        expect(await contents(2)).toEqual(left((at) => at % 4 !== 2));
+        expect(await contents(3)).toEqual(left((at) => at % 4 !== 0 && at % 4 !== 1));
+      });
+
+      test('changes nothing where a decision throws', async () => {
+        await fill(1, 4);
+        await fill(2, 4);
+        const broken: RewriteRequest = {
+          queue: 2,
+          untilOffset: everything,
+          decide: (_, facts) => {
+            if (facts.baseOffset === 4) throw new Error('no decision');
+            return 'drop';
+          },
+        };
+        await expect(engine.rewrite([request(1, { e0: 'drop' }), broken])).rejects.toThrow('no decision');
+        expect(await contents(1)).toEqual(['0:e0', '2:e1', '4:e2', '6:e3']);
+        expect(await contents(2)).toEqual(['0:e0', '2:e1', '4:e2', '6:e3']);
+        await rewrite(2, { e1: 'drop' });
+        expect(await contents(2)).toEqual(['0:e0', '4:e2', '6:e3']);
+      });
+
+      test('a queue may be dropped and its like rewritten meanwhile', async () => {
+        await fill(1, 10);
+        await fill(2, 10);
+        const rewriting = engine.rewrite([request(1, { e0: 'drop' }), request(2, { e0: 'drop' })]);
+        await engine.catalogue.update({ changes: [], dropQueues: [2] });
+        const [first, second] = await rewriting;
+        expect(first?.untilOffset).toBe(20);
+        expect([undefined, 20]).toContain(second?.untilOffset);
+        expect((await engine.read(2, { fromOffset: 0, maxBytes: 1, atLeastOne: true })).outcome).toBe(
+          'unknown-queue',
+        );
+        expect((await contents(1))[0]).toBe('2:e1');
+      });
+
+      test('goes on beside appends, trims and reads, which see before or after', async () => {
+        const entries = 60;
+        await fill(1, entries);
+        await fill(2, entries);
+        const before = await contents(1);
+        const isKept = (at: number): boolean => at % 3 === 0 || at === entries - 1;
+        const verdicts: Verdicts = Object.fromEntries(
+          before.map((_, at) => [`e${at}`, isKept(at) ? 'keep' : 'drop'] as const),
+        );
+        let isDone = false;
+        const rewriting = engine
+          .rewrite([request(1, verdicts), request(2, verdicts, entries)])
+          .finally(() => {
+            isDone = true;
+          });
+        const working = (async () => {
+          let appended = 0;
+          for (let round = 0; !isDone || round < 10; round++) {
+            await put(1, `n${appended++}`);
+            await engine.trim(2, Math.min(30, round * 3));
+            const found = await contents(1, 0, round % 2 ? 70 : 1000);
+            const offsets = found.map((one) => Number(one.split(':')[0]));
+            expect(offsets).toEqual([...offsets].sort((a, b) => a - b));
+            const bodies = new Set(found.map((one) => one.split(':')[1]));
+            for (let at = 0; at < entries; at++) if (isKept(at)) expect(bodies).toContain(`e${at}`);
+            for (let at = 0; at < appended; at++) expect(bodies).toContain(`n${at}`);
+            await turns();
+          }
+          return appended;
+        })();
+        const [appended] = await Promise.all([working, rewriting]);
+        expect(await contents(1)).toEqual([
+          ...before.filter((_, at) => isKept(at)),
+          ...Array.from({ length: appended }, (_, at) => `${entries * 2 + at}:n${at}`),
+        ]);
+        const start = (await bounds(2))!.startOffset;
+        let left = 0;
+        const second: string[] = [];
+        for (let at = 0; at < entries; at++) {
+          if (at * 2 + 2 <= start || (at * 2 + 2 <= entries && !isKept(at))) continue;
+          second.push(`${at * 2}:e${at}`);
+          left += makePayload(2, `e${at}`).length;
+        }
+        expect(await contents(2)).toEqual(second);
+        expect(await engine.sizeBytes(2)).toBe(left);
+      });
+
+      test('what is looked up by time and epoch is what is left', async () => {
+        await fill(1, 6);
+        await rewrite(1, { e0: 'drop', e2: 'drop', e3: 'drop', e5: 'keep' });
+        expect((await engine.findByTime(1, 0))?.baseOffset).toBe(2);
+        expect((await engine.findByTime(1, 201))?.baseOffset).toBe(8);
+        expect((await engine.findByTime(1, 601))?.baseOffset).toBe(undefined);
+        expect((await engine.findLargestTime(1))?.baseOffset).toBe(10);
+        expect(await engine.findEpochEnd(1, engine.epoch)).toEqual({ epoch: engine.epoch, endOffset: 12 });
+        expect((await engine.entries(1, 3, 2)).map((facts) => facts.baseOffset)).toEqual([2, 8]);
+        await engine.trim(1, 5);
+        expect((await engine.findByTime(1, 0))?.baseOffset).toBe(8);
+        expect((await engine.entries(1, 5, 9)).map((facts) => facts.baseOffset)).toEqual([8, 10]);
+      });
+
+      test('forgets no producer and keeps the facts of markers and state', async () => {
+        const facts = producer(0, 0, { isTransactional: true });
+        await put(1, 'a', { kind: 'state', producer: facts });
+        await put(1, 'b', { kind: 'marker', producer: producer(1, 1) });
+        await put(1, 'c');
+        const before = await engine.entries(1, 0, 5);
+        await rewrite(1, { b: 'drop' });
+        expect(await engine.entries(1, 0, 5)).toEqual([before[0], before[2]]);
+        expect(outcomes(await append([entry(1, 'b', { producer: producer(1, 1) })]))).toEqual(['duplicate']);
+        expect(await put(1, 'd', { producer: producer(2, 2) })).toBe(3);
+      });
+
+      test('links to what is left are delivered, those into a gap refused', async () => {
+        await fill(2, 3);
+        await rewrite(2, { e0: 'drop', e1: makePayload(2, 'other') });
+        const link = (offset: number): AppendEntry => ({
+          ...entry(1, '', { count: 2 }),
+          payload: { queue: 2, offset },
+        });
+        expect(outcomes(await append([link(1)]))).toEqual(['link-source-missing']);
+        expect(outcomes(await append([link(3)]))).toEqual(['appended']);
+        expect(await contents(1)).toEqual(['0:other']);
+      });
+
+      test('follows one another when several are asked for at once', async () => {
+        await fill(1, 9);
+        await Promise.all([
+          engine.rewrite([request(1, { e0: 'drop' })]),
+          engine.rewrite([request(1, { e3: 'drop' })]),
+          engine.rewrite([request(1, { e5: 'drop' })]),
+        ]);
+        expect((await contents(1)).map((one) => one.split(':')[1])).toEqual([
+          'e1',
+          'e2',
+          'e4',
+          'e6',
+          'e7',
+          'e8',
+        ]);
+      });
+
+      test('is refused when the engine is closed', async () => {
+        await fill(1, 2);
+        await engine.close();
+        await expect(engine.rewrite([request(1, { e0: 'drop' })])).rejects.toThrow();
+      });
+
+      for (const how of ['cleanly', 'killed'] as const) {
+        const isAble = how === 'cleanly' ? can.reopen : can.killAndReopen;
+        testWhere(isAble)(`is there after a restart (${how})`, async () => {
+          await fill(1, 12);
+          await fill(2, 12);
+          await rewrite(1, { e0: 'drop', e4: makePayload(2, 'new'), e5: 'drop' });
+          await put(1, 'more');
+          const [sizeBefore, contentsBefore] = [await engine.sizeBytes(1), await contents(1)];
+          const factsBefore = await engine.entries(1, 0, 100);
+          const epochBefore = engine.epoch;
+          await reopen(how);
+          expect(await contents(1)).toEqual(contentsBefore);
+          expect(await contents(2)).toEqual(Array.from({ length: 12 }, (_, at) => `${at * 2}:e${at}`));
+          expect(await engine.entries(1, 0, 100)).toEqual(factsBefore);
+          expect(await engine.sizeBytes(1)).toBe(sizeBefore);
+          expect(await engine.findEpochEnd(1, epochBefore)).toEqual({ epoch: epochBefore, endOffset: 25 });
+          expect(await put(1, 'later')).toBe(25);
+          await rewrite(1, { e1: 'drop', more: 'drop' });
+          await rewrite(2, { e1: 'drop' });
+          await reopen(how);
+          expect((await contents(1)).slice(0, 3)).toEqual(['4:e2', '6:e3', '8:new']);
+          expect((await contents(1)).slice(-2)).toEqual(['22:e11', '25:later']);
+          expect((await contents(2)).length).toBe(11);
+          await engine.trim(1, 25);
+          expect(await engine.sizeBytes(1)).toBe(makePayload(1, 'later').length);
+        });
+      }
     });
 
     describe('leases', () => {

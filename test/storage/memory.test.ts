@@ -9,7 +9,7 @@ async function open(stampOffsets: boolean): Promise<EngineUnderTest> {
   return { engine, dispose: () => engine.close() };
 }
 
-const nothingKept = { reopen: false, killAndReopen: false, holdFlushes: false };
+const nothingKept = { reopen: false, killAndReopen: false, holdFlushes: false, rewrite: true };
 
 describeEngineContract('memory', nothingKept, () => open(true));
 describeEngineContract('memory, payloads without offsets', nothingKept, () => open(false));

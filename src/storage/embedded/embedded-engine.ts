@@ -29,8 +29,10 @@ import type {
   ReadOptions,
   ReadResult,
   RefusalReason,
+  RewriteResult,
   StorageEngine,
 } from '../engine.ts';
+import { NoRoomError } from '../no-room-error.ts';
 import {
   defaultProducerWindowLimits,
   type ProducerWindow,
@@ -426,6 +428,10 @@ class EmbeddedEngine implements StorageEngine {
       this.maintenance.reclaimSoon();
       return queue.bounds;
     }
+  }
+
+  rewrite(): Promise<readonly (RewriteResult | undefined)[]> {
+    return Promise.reject(new Error('the storage engine cannot rewrite entries yet'));
   }
 
   index(name: string): OrderedIndex {

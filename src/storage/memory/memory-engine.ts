@@ -31,6 +31,8 @@ import type {
   ReadOptions,
   ReadResult,
   RefusalReason,
+  RewriteRequest,
+  RewriteResult,
   StorageEngine,
 } from '../engine.ts';
 import {
@@ -68,9 +70,11 @@ const epoch = 0;
 const nothing = Buffer.alloc(0);
 
 interface StoredEntry extends EntryFacts {
+  sizeBytes: number;
+  maxTimestampMs: number;
   /** Cleared when trimmed: whoever still holds a view keeps its slab alive. */
   buffer: Buffer;
-  readonly start: number;
+  start: number;
   readonly owner: Queue;
   // Neighbours among the data entries of all queues, by age.
   older: StoredEntry | undefined;
@@ -85,6 +89,13 @@ interface Queue {
   startOffset: number;
   endOffset: number;
   sizeBytes: number;
+}
+
+interface RewritePlan {
+  readonly queue: Queue;
+  readonly verdicts: ReadonlyMap<StoredEntry, 'drop' | Buffer>;
+  readonly untilOffset: number;
+  readonly bytesBefore: number;
 }
 
 interface GrantedLease {
@@ -256,6 +267,15 @@ class MemoryEngine implements StorageEngine {
     return boundsOf(queue);
   }
 
+  async rewrite(requests: readonly RewriteRequest[]): Promise<readonly (RewriteResult | undefined)[]> {
+    if (this.closed) throw new Error('the engine is closed');
+    const distinct = new Set(requests.map((request) => request.queue));
+    assert(distinct.size === requests.length, 'a queue is in one request only');
+    // All is decided before anything is done: a decision that throws changes nothing.
+    const plans = requests.map((request) => this.decideAll(request));
+    return plans.map((plan) => plan && this.rewriteQueue(plan));
+  }
+
   index(name: string): OrderedIndex {
     return {
       get: async (key) => this.indexes.get(name)?.get(byteString(key)),
@@ -278,6 +298,58 @@ class MemoryEngine implements StorageEngine {
   async close(): Promise<void> {
     this.closed = true;
     this.watchers.notifyAll();
+  }
+
+  private decideAll({ queue: queueId, untilOffset, decide }: RewriteRequest): RewritePlan | undefined {
+    const queue = this.queues.get(queueId);
+    if (queue === undefined) return undefined;
+    const verdicts = new Map<StoredEntry, 'drop' | Buffer>();
+    let offeredEnd = queue.startOffset;
+    let bytesBefore = 0;
+    for (let at = queue.head; at < queue.entries.length; at++) {
+      const entry = queue.entries[at]!;
+      const endOffset = entry.baseOffset + entry.count;
+      if (endOffset > untilOffset) break;
+      const payload = this.stampOffsets
+        ? entry.buffer.subarray(entry.start, entry.start + entry.sizeBytes)
+        : this.stampedCopy(entry);
+      const verdict = decide(payload, factsOf(entry));
+      if (Buffer.isBuffer(verdict)) verdicts.set(entry, Buffer.from(verdict));
+      else if (verdict === 'drop' && at + 1 < queue.entries.length) verdicts.set(entry, 'drop');
+      offeredEnd = endOffset;
+      bytesBefore += entry.sizeBytes;
+    }
+    return { queue, verdicts, untilOffset: offeredEnd, bytesBefore };
+  }
+
+  private rewriteQueue({ queue, verdicts, untilOffset, bytesBefore }: RewritePlan): RewriteResult {
+    const kept: StoredEntry[] = [];
+    let bytesAfter = bytesBefore;
+    for (let at = queue.head; at < queue.entries.length; at++) {
+      const entry = queue.entries[at]!;
+      const verdict = verdicts.get(entry);
+      if (verdict === 'drop') {
+        bytesAfter -= entry.sizeBytes;
+        this.forget(queue, entry);
+        continue;
+      }
+      kept.push(entry);
+      if (verdict === undefined) continue;
+      const grownBytes = verdict.length - entry.sizeBytes;
+      const { buffer, start } = (entry.kind === 'state' ? this.stateSlabs : this.dataSlabs).copy(verdict);
+      this.format.stamp(buffer, start, this.stampOffsets ? entry.baseOffset : 0, epoch);
+      entry.buffer = buffer;
+      entry.start = start;
+      entry.sizeBytes = verdict.length;
+      entry.maxTimestampMs = this.format.largestTimestampMs?.(buffer, start) ?? entry.maxTimestampMs;
+      bytesAfter += grownBytes;
+      queue.sizeBytes += grownBytes;
+      this.entryBytes += grownBytes;
+      if (entry.kind === 'state') this.stateBytes += grownBytes;
+    }
+    queue.entries = kept;
+    queue.head = 0;
+    return { untilOffset, bytesBefore, bytesAfter };
   }
 
   private totalBytes(): number {
@@ -318,7 +390,8 @@ class MemoryEngine implements StorageEngine {
     const { queue: queueId, offset } = entry.payload as LinkSource;
     const queue = this.queues.get(queueId);
     if (queue === undefined || offset < queue.startOffset || offset >= queue.endOffset) return undefined;
-    const source = queue.entries[indexOf(queue, offset)]!;
+    const source = queue.entries[indexOf(queue, offset)];
+    if (source === undefined || source === null || source.baseOffset > offset) return undefined;
     return source.buffer.subarray(source.start, source.start + source.sizeBytes);
   }
 
@@ -458,16 +531,20 @@ class MemoryEngine implements StorageEngine {
       const entry = queue.entries[queue.head]!;
       if (entry.baseOffset + entry.count > toOffset) break;
       queue.entries[queue.head++] = null;
-      queue.sizeBytes -= entry.sizeBytes;
-      this.entryBytes -= entry.sizeBytes + entryOverheadBytes;
-      if (entry.kind === 'state') this.stateBytes -= entry.sizeBytes + entryOverheadBytes;
-      else this.unlink(entry);
-      entry.buffer = nothing;
+      this.forget(queue, entry);
     }
     if (queue.head > 64 && queue.head * 2 > queue.entries.length) {
       queue.entries = queue.entries.slice(queue.head);
       queue.head = 0;
     }
+  }
+
+  private forget(queue: Queue, entry: StoredEntry): void {
+    queue.sizeBytes -= entry.sizeBytes;
+    this.entryBytes -= entry.sizeBytes + entryOverheadBytes;
+    if (entry.kind === 'state') this.stateBytes -= entry.sizeBytes + entryOverheadBytes;
+    else this.unlink(entry);
+    entry.buffer = nothing;
   }
 
   private stampedCopy(entry: StoredEntry): Buffer {
