@@ -32,7 +32,6 @@ import type {
   RewriteResult,
   StorageEngine,
 } from '../engine.ts';
-import { NoRoomError } from '../no-room-error.ts';
 import {
   defaultProducerWindowLimits,
   type ProducerWindow,
