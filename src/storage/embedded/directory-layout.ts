@@ -8,6 +8,8 @@ export interface DirectoryLayout {
   /** Run files of the ordered index. */
   readonly orderedIndex: string;
   readonly snapshots: string;
+  /** Second copies, under the same names, of the manifest, snapshots and run files of the ordered index. */
+  readonly mirror: string;
 }
 
 export function layoutOf(root: string): DirectoryLayout {
@@ -17,6 +19,7 @@ export function layoutOf(root: string): DirectoryLayout {
     consumeQueues: `${root}/consumequeues`,
     orderedIndex: `${root}/index`,
     snapshots: `${root}/snapshots`,
+    mirror: `${root}/mirror`,
   };
 }
 

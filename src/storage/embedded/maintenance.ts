@@ -21,10 +21,10 @@ import {
   type Extent,
   type Manifest,
   type RunReference,
-  replaceFile,
   type SegmentReference,
   writeManifest,
 } from './manifest.ts';
+import { writeTwice } from './mirror.ts';
 import type { IndexStore } from './ordered-index/index-store.ts';
 import { pause, type RunContext, rebuildRun, writeFrozenTable } from './run-build.ts';
 import { RunDamagedError, RunFile, runFileName } from './run-file.ts';
@@ -249,23 +249,15 @@ export class Maintenance {
     };
     if (job.state !== undefined) {
       const number = runContext.nextFileNumber();
-      await replaceFile(
-        fileSystem,
-        layout.snapshots,
-        stateFileName(number),
-        sealSnapshot('state', job.state, crc32c),
-      );
+      const content = sealSnapshot('state', number, position, job.state, crc32c);
+      await writeTwice(fileSystem, layout.snapshots, layout.mirror, stateFileName(number), content);
       next = { ...next, state: { number, position } };
     }
     if (job.producers !== undefined) {
       const number = job.producers.length === 0 ? undefined : runContext.nextFileNumber();
       if (number !== undefined) {
-        await replaceFile(
-          fileSystem,
-          layout.snapshots,
-          producersFileName(number),
-          sealSnapshot('producers', job.producers, crc32c),
-        );
+        const content = sealSnapshot('producers', number, position, job.producers, crc32c);
+        await writeTwice(fileSystem, layout.snapshots, layout.mirror, producersFileName(number), content);
       }
       next = { ...next, producers: { number, position } };
     }
@@ -455,14 +447,18 @@ export class Maintenance {
   }
 
   private async removeSnapshots(before: Manifest): Promise<void> {
-    const { layout } = this.parts;
     const { state, producers } = before;
     if (state.number !== undefined && state.number !== this.manifest.state.number) {
-      await this.remove(`${layout.snapshots}/${stateFileName(state.number)}`);
+      await this.removeTwice(stateFileName(state.number));
     }
     if (producers.number !== undefined && producers.number !== this.manifest.producers.number) {
-      await this.remove(`${layout.snapshots}/${producersFileName(producers.number)}`);
+      await this.removeTwice(producersFileName(producers.number));
     }
+  }
+
+  private async removeTwice(name: string): Promise<void> {
+    await this.remove(`${this.parts.layout.snapshots}/${name}`);
+    await this.remove(`${this.parts.layout.mirror}/${name}`);
   }
 
   /** A file that no manifest names any more; what stays behind is removed at the next start. */
@@ -484,8 +480,7 @@ export class Maintenance {
       lastStoreTimeMs: this.parts.lastStoreTimeMs(),
       nextFileNumber: runContext.nextFileNumber(),
     };
-    await writeManifest(fileSystem, layout.root, crc32c, written);
-    this.manifest = written;
+    this.manifest = await writeManifest(fileSystem, layout, crc32c, written);
   }
 
   private giveRoom(): void {

@@ -2,14 +2,20 @@
  * The one file that says what the data directory consists of. Replaced as a whole: written under another name, fsynced, renamed,
  * the directory fsynced; so there is always one whole manifest. A line with format version, length and checksum, then JSON
  * that an operator can read. Knows nothing of what the files it names hold.
+ *
+ * There are two copies. Each writing has a number of its own, the generation; the mirror is written first, and what a manifest no
+ * longer names is removed when both copies are durable. So the intact copy with the larger generation is right, it is at most
+ * one step ahead, and every file that either names is there.
  */
 import type { Checksum } from './checksum.ts';
-import { errorCodeOf, type FileSystem } from './file-system.ts';
+import type { DirectoryLayout } from './directory-layout.ts';
+import type { FileSystem } from './file-system.ts';
+import { readTwice, writeTwice } from './mirror.ts';
 import type { IndexRunDescription } from './ordered-index/run-file.ts';
 
-export const manifestVersion = 1;
-const fileName = 'MANIFEST';
-const largestManifestBytes = 256 * 1024 * 1024;
+/** Version 1 had no mirror, and its checksum did not cover the first line. */
+export const manifestVersion = 2;
+export const manifestFileName = 'MANIFEST';
 
 /** An index run: the ConsumeQueue rows of the log from `from` up to `to`. */
 export interface RunReference {
@@ -44,6 +50,8 @@ export interface SnapshotReference {
 
 export interface Manifest {
   readonly storageId: string;
+  /** Grows with every writing. Undefined in one of version 1. */
+  readonly generation?: number;
   readonly logEpoch: number;
   /** Everything before this place was durable when the manifest was written. */
   readonly durablePosition: number;
@@ -71,82 +79,92 @@ export class ManifestError extends Error {
   override readonly name = 'ManifestError';
 }
 
-/** Undefined when there is none. Throws ManifestError where it is damaged or of a newer format. */
+export interface FoundManifest {
+  readonly manifest: Manifest;
+  /** What was wrong with a copy, for the operator. */
+  readonly faults: readonly string[];
+  /** Both copies are there and the same. */
+  readonly isWhole: boolean;
+}
+
+/**
+ * The manifest of a directory; undefined when there is no copy of one. Throws ManifestError where neither copy is intact, or one
+ * is of a newer format.
+ */
 export async function readManifest(
   fileSystem: FileSystem,
-  directory: string,
+  layout: DirectoryLayout,
   crc32c: Checksum,
-): Promise<Manifest | undefined> {
-  const path = `${directory}/${fileName}`;
-  const bytes = await readWhole(fileSystem, path);
-  if (bytes === undefined) return undefined;
-  const lineEnd = bytes.indexOf(0x0a);
-  const match = /^odradek-manifest (\d+) (\d+) ([0-9a-f]{8})$/.exec(
-    bytes.toString('latin1', 0, Math.max(0, lineEnd)),
+): Promise<FoundManifest | undefined> {
+  const { first, second } = await readTwice(
+    fileSystem,
+    layout.root,
+    layout.mirror,
+    manifestFileName,
+    (bytes, path) => decodeManifest(bytes, path, crc32c),
   );
-  if (match === null)
-    throw new ManifestError(`${path} is not a manifest of Odradek, or its first line is damaged`);
-  const version = Number(match[1]);
+  if (first.fault !== undefined && second.fault !== undefined) {
+    if (first.fault.endsWith('missing') && second.fault.endsWith('missing')) return undefined;
+    throw new ManifestError(
+      `${first.fault}, and ${second.fault}: nothing says what the directory consists of. ` +
+        `Restore one of the two, or run: odradek log repair ${layout.root}`,
+    );
+  }
+  if (first.fault !== undefined) return { manifest: second.value!, faults: [first.fault], isWhole: false };
+  if (second.fault !== undefined) {
+    const isOfOldVersion = first.value.generation === undefined;
+    return { manifest: first.value, faults: isOfOldVersion ? [] : [second.fault], isWhole: false };
+  }
+  const ahead = (second.value.generation ?? 0) - (first.value.generation ?? 0);
+  const older = ahead > 0 ? first.path : second.path;
+  return {
+    manifest: ahead > 0 ? second.value : first.value,
+    // Cut off between the two writings, the mirror is one ahead. Anything else is an old copy that somebody put there.
+    faults: ahead === 0 || ahead === 1 ? [] : [`${older} is an older copy`],
+    isWhole: ahead === 0,
+  };
+}
+
+/** Undefined where the bytes are damaged. Throws ManifestError for an intact manifest of a newer format. */
+export function decodeManifest(bytes: Buffer, path: string, crc32c: Checksum): Manifest | undefined {
+  const lineEnd = bytes.indexOf(0x0a);
+  const line = bytes.toString('latin1', 0, Math.max(0, lineEnd));
+  const match = /^(odradek-manifest (\d+) (\d+)) ([0-9a-f]{8})$/.exec(line);
+  if (match === null) return undefined;
+  const version = Number(match[2]);
+  const body = bytes.subarray(lineEnd + 1);
+  if (body.length !== Number(match[3])) return undefined;
+  const checksum = version === 1 ? crc32c(body, 0, body.length) : checksumOf(match[1]!, body, crc32c);
+  if (checksum !== Number.parseInt(match[4]!, 16)) return undefined;
   if (version > manifestVersion) {
     throw new ManifestError(
       `${path} has format version ${version}; this version of Odradek knows up to ${manifestVersion}`,
     );
   }
-  const body = bytes.subarray(lineEnd + 1);
-  const isIntact =
-    body.length === Number(match[2]) && crc32c(body, 0, body.length) === Number.parseInt(match[3]!, 16);
-  if (!isIntact) throw new ManifestError(`${path} is damaged: its checksum does not hold`);
   return JSON.parse(body.toString('utf8')) as Manifest;
 }
 
-/** Durable when it resolves. */
+function checksumOf(head: string, body: Buffer, crc32c: Checksum): number {
+  const first = Buffer.from(head, 'latin1');
+  return crc32c(body, 0, body.length, crc32c(first, 0, first.length));
+}
+
+export function encodeManifest(manifest: Manifest, crc32c: Checksum): readonly Buffer[] {
+  const body = Buffer.from(JSON.stringify(manifest, undefined, 1));
+  const head = `odradek-manifest ${manifestVersion} ${body.length}`;
+  const checksum = checksumOf(head, body, crc32c).toString(16).padStart(8, '0');
+  return [Buffer.from(`${head} ${checksum}\n`, 'latin1'), body];
+}
+
+/** Both copies durable when it resolves; answers the manifest with its new generation. Only then may files be removed. */
 export async function writeManifest(
   fileSystem: FileSystem,
-  directory: string,
+  layout: DirectoryLayout,
   crc32c: Checksum,
   manifest: Manifest,
-): Promise<void> {
-  const body = Buffer.from(JSON.stringify(manifest, undefined, 1));
-  const checksum = crc32c(body, 0, body.length).toString(16).padStart(8, '0');
-  const head = Buffer.from(`odradek-manifest ${manifestVersion} ${body.length} ${checksum}\n`);
-  await replaceFile(fileSystem, directory, fileName, [head, body]);
-}
-
-/** Puts a file of that name and content in the place of whatever is there, durably and all at once. */
-export async function replaceFile(
-  fileSystem: FileSystem,
-  directory: string,
-  name: string,
-  content: readonly Uint8Array[],
-): Promise<void> {
-  const temporary = `${directory}/${name}.new`;
-  const file = await fileSystem.open(temporary, 'replace');
-  try {
-    await file.write(content, 0);
-    await file.datasync();
-  } finally {
-    await file.close();
-  }
-  await fileSystem.rename(temporary, `${directory}/${name}`);
-  await fileSystem.syncDirectory(directory);
-}
-
-/** The file's bytes, or undefined when there is no such file. */
-export async function readWhole(fileSystem: FileSystem, path: string): Promise<Buffer | undefined> {
-  let file: Awaited<ReturnType<FileSystem['open']>>;
-  try {
-    file = await fileSystem.open(path, 'read');
-  } catch (error) {
-    if (errorCodeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-  try {
-    const sizeBytes = await file.sizeBytes();
-    if (sizeBytes > largestManifestBytes) throw new ManifestError(`${path} is larger than it can be`);
-    const bytes = Buffer.allocUnsafeSlow(sizeBytes);
-    const read = await file.read(bytes, 0, sizeBytes, 0);
-    return bytes.subarray(0, read);
-  } finally {
-    await file.close();
-  }
+): Promise<Manifest> {
+  const written = { ...manifest, generation: (manifest.generation ?? 0) + 1 };
+  const content = encodeManifest(written, crc32c);
+  await writeTwice(fileSystem, layout.root, layout.mirror, manifestFileName, content);
+  return written;
 }

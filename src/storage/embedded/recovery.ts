@@ -17,21 +17,25 @@ import { decodeEngineChange, decodeIndexChanges, type EngineChange } from './eng
 import { type EntryHeader, isQueueKind, kindEngineChanges, kindIndexChanges } from './entry-header.ts';
 import { errorCodeOf, type FileSystem } from './file-system.ts';
 import { describeLocation, segmentFileName, segmentOf } from './location.ts';
-import { cutLog, DataLossError, listSegments, scanLog } from './log-scan.ts';
+import { cutLog, DataLossError, scanLog } from './log-scan.ts';
 import {
+  type FoundManifest,
   type Manifest,
   type RunReference,
   readManifest,
-  readWhole,
   type SegmentReference,
+  type SnapshotReference,
   writeManifest,
 } from './manifest.ts';
+import { readTwice } from './mirror.ts';
 import { IndexStore } from './ordered-index/index-store.ts';
+import { IndexDamagedError } from './ordered-index/run-file.ts';
 import { QueueState } from './queue-state.ts';
 import { type RunContext, rebuildRun } from './run-build.ts';
 import { RunDamagedError, RunFile, runBlockBytes, runFileName } from './run-file.ts';
 import type { EmbeddedSettings } from './settings.ts';
-import { decodeState, openSnapshot } from './state-snapshot.ts';
+import { decodeState, openSnapshot, type SnapshotKind } from './state-snapshot.ts';
+import { replaceFile } from './whole-file.ts';
 
 export interface RecoveryOptions {
   readonly fileSystem: FileSystem;
@@ -67,33 +71,49 @@ export interface RecoveredData {
 
 export async function recover(options: RecoveryOptions): Promise<RecoveredData> {
   const { fileSystem, layout, crc32c } = options;
-  const manifest = await readManifest(fileSystem, layout.root, crc32c);
-  if (manifest === undefined) {
+  await checkDirectories(options);
+  const found = await readManifest(fileSystem, layout, crc32c);
+  if (found === undefined) {
     await refuseForeignData(options);
     return new Recovery(options, await createDirectory(options), true).run();
   }
-  return new Recovery(options, manifest, false).run();
+  return new Recovery(options, found.manifest, false, found).run();
 }
 
-/** A log without its manifest is not an empty directory. */
-async function refuseForeignData({ fileSystem, layout }: RecoveryOptions): Promise<void> {
-  if ((await fileSystem.stat(layout.commitLog)) === undefined) return;
-  const segments = await listSegments(fileSystem, layout.commitLog);
-  for (const number of segments) {
-    const info = await fileSystem.stat(`${layout.commitLog}/${segmentFileName(number)}`);
-    if (info !== undefined && info.sizeBytes === 0) continue;
+/** Links are not followed: what they lead to may be another's, or gone tomorrow. */
+async function checkDirectories({ fileSystem, layout }: RecoveryOptions): Promise<void> {
+  const { commitLog, consumeQueues, orderedIndex, snapshots, mirror } = layout;
+  for (const path of [commitLog, consumeQueues, orderedIndex, snapshots, mirror]) {
+    const info = await fileSystem.stat(path);
+    if (info === undefined || info.isDirectory) continue;
     throw new DataLossError(
-      `${layout.root} holds log segments but no manifest: it is damaged or only partly copied. ` +
-        'Restore the whole directory, or start with an empty one',
+      `${path} is not a directory. Links are not followed: mount the volume there instead`,
     );
+  }
+}
+
+/** A log, an index or a snapshot without a manifest is not an empty directory. */
+async function refuseForeignData({ fileSystem, layout }: RecoveryOptions): Promise<void> {
+  const { root, commitLog, consumeQueues, orderedIndex, snapshots, mirror } = layout;
+  for (const directory of [commitLog, consumeQueues, orderedIndex, snapshots, mirror]) {
+    if ((await fileSystem.stat(directory)) === undefined) continue;
+    for (const name of await fileSystem.readdir(directory)) {
+      if (!/^\d{10}\.(log|run|index|state|producers)$/.test(name)) continue;
+      const info = await fileSystem.stat(`${directory}/${name}`);
+      if (info?.sizeBytes === 0) continue;
+      throw new DataLossError(
+        `${root} holds ${directory === commitLog ? 'log segments' : name} but no manifest: it is damaged or only ` +
+          `partly copied. Restore the whole directory, or run: odradek log repair ${root}`,
+      );
+    }
   }
 }
 
 async function createDirectory(options: RecoveryOptions): Promise<Manifest> {
   const { fileSystem, layout, crc32c } = options;
-  for (const path of [layout.commitLog, layout.consumeQueues, layout.orderedIndex, layout.snapshots]) {
+  const { commitLog, consumeQueues, orderedIndex, snapshots, mirror } = layout;
+  for (const path of [commitLog, consumeQueues, orderedIndex, snapshots, mirror])
     await fileSystem.mkdir(path);
-  }
   const manifest: Manifest = {
     storageId: randomBytes(16).toString('base64url'),
     logEpoch: 0,
@@ -111,14 +131,17 @@ async function createDirectory(options: RecoveryOptions): Promise<Manifest> {
     nextFileNumber: 1,
   };
   // Syncs the directory's own names as well.
-  await writeManifest(fileSystem, layout.root, crc32c, manifest);
-  return manifest;
+  return writeManifest(fileSystem, layout, crc32c, manifest);
 }
 
 class Recovery {
   private readonly options: RecoveryOptions;
   private readonly manifest: Manifest;
   private readonly isNew: boolean;
+  private readonly found: FoundManifest | undefined;
+  /** Copies to be made again, once everything was found to be in order. */
+  private readonly restorations: (() => Promise<void>)[] = [];
+  private largestEpoch: number;
   private readonly runContext: RunContext;
   private readonly queues = new Map<QueueId, QueueState>();
   private readonly table = new CatalogueTable();
@@ -131,10 +154,12 @@ class Recovery {
   private lastStoreTimeMs: number;
   private indexedTo: number;
 
-  constructor(options: RecoveryOptions, manifest: Manifest, isNew: boolean) {
+  constructor(options: RecoveryOptions, manifest: Manifest, isNew: boolean, found?: FoundManifest) {
     this.options = options;
     this.manifest = manifest;
     this.isNew = isNew;
+    this.found = found;
+    this.largestEpoch = manifest.logEpoch;
     this.window = new ProducerWindow(options.clock, options.producerLimits);
     this.headSealed = [...manifest.headSealed];
     this.indexedTo = manifest.indexedTo;
@@ -154,6 +179,7 @@ class Recovery {
   async run(): Promise<RecoveredData> {
     const { fileSystem, layout, crc32c, format, logger, acceptLoss } = this.options;
     const { manifest } = this;
+    for (const fault of this.found?.faults ?? []) this.usesOther(fault);
     try {
       await this.checkSegments();
       await this.loadState();
@@ -179,7 +205,11 @@ class Recovery {
         segmentEnded: (segment, next) => this.segmentEnded(segment, next),
       });
       for (const lost of scan.losses) logger.error({ lost }, 'started without data that had been durable');
-      const isClean = manifest.isClean && scan.end === manifest.durablePosition && scan.tornBytes === 0;
+      const isClean =
+        manifest.isClean &&
+        this.found?.isWhole !== false &&
+        scan.end === manifest.durablePosition &&
+        scan.tornBytes === 0;
       if (!isClean && !this.isNew) {
         logger.info(
           {
@@ -196,17 +226,17 @@ class Recovery {
       const next: Manifest = {
         ...manifest,
         ...changedRuns,
-        logEpoch: isClean || this.isNew ? manifest.logEpoch : manifest.logEpoch + 1,
+        logEpoch: isClean || this.isNew ? manifest.logEpoch : this.largestEpoch + 1,
         durablePosition: scan.end,
         isClean: false,
         lastStoreTimeMs: this.lastStoreTimeMs,
         nextFileNumber: this.runContext.nextFileNumber(),
       };
-      if (!this.isNew) await writeManifest(fileSystem, layout.root, crc32c, next);
+      const written = this.isNew ? next : await this.writtenManifest(next);
       await this.removeStrays(next);
       const segmentPath = `${layout.commitLog}/${segmentFileName(segmentOf(scan.end))}`;
       return {
-        manifest: next,
+        manifest: written,
         queues: this.queues,
         table: this.table,
         leases: this.leases,
@@ -257,7 +287,7 @@ class Recovery {
   private async loadState(): Promise<void> {
     const { number } = this.manifest.state;
     if (number === undefined) return;
-    const content = await this.snapshot('state', stateFileName(number));
+    const content = await this.snapshot('state', stateFileName(number), this.manifest.state);
     // Queues and catalogue are nothing to guess at: without them nothing could be found, and permissions would be gone.
     const state = decodeState(content);
     this.table.load(state.catalogue, state.catalogueVersion);
@@ -271,25 +301,90 @@ class Recovery {
     const { number } = this.manifest.producers;
     if (number === undefined) return;
     try {
-      this.window.restore(await this.snapshot('producers', producersFileName(number)));
+      const { producers } = this.manifest;
+      this.window.restore(await this.snapshot('producers', producersFileName(number), producers));
     } catch (error) {
       if (!this.options.acceptLoss) throw error;
       this.options.logger.error({ error: (error as Error).message }, 'started without known producers');
     }
   }
 
-  private async snapshot(kind: string, name: string): Promise<Buffer> {
-    const path = `${this.options.layout.snapshots}/${name}`;
-    const bytes = await readWhole(this.options.fileSystem, path);
-    if (bytes === undefined) throw new DataLossError(`${path} is missing, though the manifest names it`);
-    const content = openSnapshot(kind, bytes, this.options.crc32c);
-    if (content === undefined) throw new DataLossError(`${path} is damaged`);
-    return content;
+  /** The content of a snapshot from whichever copy is intact. */
+  private async snapshot(
+    kind: SnapshotKind,
+    name: string,
+    { number, position }: SnapshotReference,
+  ): Promise<Buffer> {
+    const { fileSystem, layout, crc32c } = this.options;
+    const { first, second } = await readTwice(fileSystem, layout.snapshots, layout.mirror, name, (bytes) => {
+      const opened = openSnapshot(kind, bytes, crc32c);
+      const isAnother =
+        opened?.number !== undefined && (opened.number !== number || opened.position !== position);
+      return isAnother ? undefined : opened?.content;
+    });
+    if (first.fault !== undefined && second.fault !== undefined) {
+      throw new DataLossError(
+        `${first.fault}, and ${second.fault}. Restore one of the two, or run: odradek log repair ${layout.root}`,
+      );
+    }
+    const intact = first.fault === undefined ? first : second;
+    const broken = first.fault === undefined ? second : first;
+    if (broken.fault !== undefined) {
+      const isOfOldVersion = this.manifest.generation === undefined && broken === second;
+      if (!isOfOldVersion) this.usesOther(broken.fault);
+      const directory = broken === second ? layout.mirror : layout.snapshots;
+      this.restorations.push(() => replaceFile(fileSystem, directory, name, [intact.bytes!]));
+    }
+    return intact.value!;
+  }
+
+  /** The one loud line for a copy that was found damaged. */
+  private usesOther(fault: string): void {
+    this.options.logger.error(
+      { fault },
+      'a file is damaged; going on with its other copy, which replaces it',
+    );
   }
 
   private async openOrderedIndex(): Promise<IndexStore> {
+    const { fileSystem, layout, logger } = this.options;
+    const { runs } = this.manifest.orderedIndex;
+    let store: IndexStore;
+    try {
+      store = await IndexStore.open(
+        {
+          fileSystem,
+          directory: layout.orderedIndex,
+          mirror: layout.mirror,
+          report: (fault) => logger.error({ fault }, 'a block of the ordered index was damaged'),
+        },
+        runs,
+      );
+    } catch (error) {
+      if (!(error instanceof IndexDamagedError) && errorCodeOf(error) !== 'ENOENT') throw error;
+      throw new DataLossError(
+        `the ordered index is damaged in both copies: ${(error as Error).message}. ` +
+          `Restore one of the two, or run: odradek log repair ${layout.root}`,
+      );
+    }
+    for (const { directory, message } of store.faults()) {
+      if (this.manifest.generation !== undefined || directory !== layout.mirror) this.usesOther(message);
+    }
+    this.restorations.push(() => store.restoreCopies());
+    return store;
+  }
+
+  /** Those that are missing. */
+  private async makeDirectories(): Promise<void> {
     const { fileSystem, layout } = this.options;
-    return IndexStore.open({ fileSystem, directory: layout.orderedIndex }, this.manifest.orderedIndex.runs);
+    const { consumeQueues, orderedIndex, snapshots, mirror, root } = layout;
+    let isAnyNew = false;
+    for (const path of [consumeQueues, orderedIndex, snapshots, mirror]) {
+      if ((await fileSystem.stat(path)) !== undefined) continue;
+      await fileSystem.mkdir(path);
+      isAnyNew = true;
+    }
+    if (isAnyNew) await fileSystem.syncDirectory(root);
   }
 
   /** Opens the index runs; those that are damaged or missing are made again from the log. */
@@ -331,6 +426,7 @@ class Recovery {
     const { manifest } = this;
     const { location, kind } = header;
     if (header.storeTimeMs > this.lastStoreTimeMs) this.lastStoreTimeMs = header.storeTimeMs;
+    if (header.epoch > this.largestEpoch) this.largestEpoch = header.epoch;
     if (kind === kindIndexChanges) {
       if (location < manifest.orderedIndex.position) return;
       this.orderedIndex!.settle(this.orderedIndex!.apply(decodeIndexChanges(payload)));
@@ -381,26 +477,40 @@ class Recovery {
     this.frozen.push(this.index.freeze(from, next));
   }
 
-  /** Files that no manifest names: what was being written when the last process ended. */
-  private async removeStrays(manifest: Manifest): Promise<void> {
+  /** Copies made again where they were damaged, then the manifest. */
+  private async writtenManifest(next: Manifest): Promise<Manifest> {
+    const { fileSystem, layout, crc32c } = this.options;
+    await this.makeDirectories();
+    for (const restore of this.restorations) await restore();
+    return writeManifest(fileSystem, layout, crc32c, next);
+  }
+
+  /** Files that none of the manifests names: what was being written when the last process ended. */
+  private async removeStrays(...manifests: readonly Manifest[]): Promise<void> {
     const { layout } = this.options;
-    const runs = new Set([
-      ...manifest.pieces.map((piece) => runFileName(piece.number)),
-      ...manifest.extents.map((extent) => runFileName(extent.run.number)),
-    ]);
+    const runs = new Set<string>();
     const snapshots = new Set<string>();
-    if (manifest.state.number !== undefined) snapshots.add(stateFileName(manifest.state.number));
-    if (manifest.producers.number !== undefined) snapshots.add(producersFileName(manifest.producers.number));
-    const segments = new Set(
-      manifest.extents.flatMap((extent) => extent.segments.map(({ number }) => segmentFileName(number))),
-    );
+    const segments = new Set<string>();
+    const headSegment = Math.min(...manifests.map((manifest) => manifest.headSegment));
+    for (const { pieces, extents, state, producers } of manifests) {
+      for (const piece of pieces) runs.add(runFileName(piece.number));
+      for (const extent of extents) {
+        runs.add(runFileName(extent.run.number));
+        for (const { number } of extent.segments) segments.add(segmentFileName(number));
+      }
+      if (state.number !== undefined) snapshots.add(stateFileName(state.number));
+      if (producers.number !== undefined) snapshots.add(producersFileName(producers.number));
+    }
     const isOldSegment = (name: string): boolean =>
-      /^\d{10}\.log$/.test(name) && Number(name.slice(0, 10)) < manifest.headSegment && !segments.has(name);
+      /^\d{10}\.log$/.test(name) && Number(name.slice(0, 10)) < headSegment && !segments.has(name);
     await this.removeFrom(layout.consumeQueues, (name) => name.endsWith('.run') && !runs.has(name));
-    await this.removeFrom(
-      layout.snapshots,
-      (name) => /\.(state|producers)(\.new)?$/.test(name) && !snapshots.has(name),
-    );
+    for (const directory of [layout.snapshots, layout.mirror]) {
+      await this.removeFrom(
+        directory,
+        (name) => /^\d{10}\.(state|producers)(\.new)?$/.test(name) && !snapshots.has(name),
+      );
+    }
+    await this.orderedIndex!.removeStrays();
     await this.removeFrom(layout.commitLog, isOldSegment);
   }
 

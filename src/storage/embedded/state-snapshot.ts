@@ -77,20 +77,52 @@ export function decodeState(bytes: Buffer): EngineState {
   return { catalogueVersion, catalogue, queues, queueCount: queues.length, leases };
 }
 
-/** The content with a line before it that says what it is, and its checksum. */
-export function sealSnapshot(kind: string, content: Buffer, crc32c: Checksum): readonly Buffer[] {
-  const checksum = crc32c(content, 0, content.length).toString(16).padStart(8, '0');
-  return [Buffer.from(`odradek-${kind} 1 ${content.length} ${checksum}\n`, 'latin1'), content];
+/**
+ * The content with a line before it that says what it is, of which number and place in the log, and a checksum of all that: so
+ * that an older snapshot under a newer one's name is found out.
+ */
+export function sealSnapshot(
+  kind: SnapshotKind,
+  number: number,
+  position: number,
+  content: Buffer,
+  crc32c: Checksum,
+): readonly Buffer[] {
+  const head = `odradek-${kind} 2 ${number} ${position} ${content.length}`;
+  const checksum = checksumOf(head, content, crc32c).toString(16).padStart(8, '0');
+  return [Buffer.from(`${head} ${checksum}\n`, 'latin1'), content];
 }
 
-/** Undefined where the file is not what sealSnapshot made. */
-export function openSnapshot(kind: string, bytes: Buffer, crc32c: Checksum): Buffer | undefined {
+export type SnapshotKind = 'state' | 'producers';
+
+export interface OpenedSnapshot {
+  readonly content: Buffer;
+  /** Undefined in a file of version 1, which does not say it. */
+  readonly number: number | undefined;
+  readonly position: number | undefined;
+}
+
+/** Undefined where the file is not what sealSnapshot made. Throws a RangeError for a newer version. */
+export function openSnapshot(
+  kind: SnapshotKind,
+  bytes: Buffer,
+  crc32c: Checksum,
+): OpenedSnapshot | undefined {
   const lineEnd = bytes.indexOf(0x0a);
-  const match = /^odradek-([a-z]+) 1 (\d+) ([0-9a-f]{8})$/.exec(
-    bytes.toString('latin1', 0, Math.max(0, lineEnd)),
-  );
-  if (match === null || match[1] !== kind) return undefined;
+  const line = bytes.toString('latin1', 0, Math.max(0, lineEnd));
+  const match = /^(odradek-([a-z]+) (\d+) (?:(\d+) (\d+) )?(\d+)) ([0-9a-f]{8})$/.exec(line);
+  if (match === null || match[2] !== kind) return undefined;
+  const isOld = match[3] === '1';
   const content = bytes.subarray(lineEnd + 1);
-  if (content.length !== Number(match[2])) return undefined;
-  return crc32c(content, 0, content.length) === Number.parseInt(match[3]!, 16) ? content : undefined;
+  if (content.length !== Number(match[6]) || isOld !== (match[4] === undefined)) return undefined;
+  const checksum = isOld ? crc32c(content, 0, content.length) : checksumOf(match[1]!, content, crc32c);
+  if (checksum !== Number.parseInt(match[7]!, 16)) return undefined;
+  if (Number(match[3]) > 2) throw new RangeError(`a ${kind} snapshot of a newer format, ${match[3]}`);
+  if (isOld) return { content, number: undefined, position: undefined };
+  return { content, number: Number(match[4]), position: Number(match[5]) };
+}
+
+function checksumOf(head: string, content: Buffer, crc32c: Checksum): number {
+  const first = Buffer.from(head, 'latin1');
+  return crc32c(content, 0, content.length, crc32c(first, 0, first.length));
 }

@@ -250,11 +250,16 @@ describe('damage to what was durable', () => {
 async function manySegments(): Promise<{ disk: SimulatedDisk; expected: string[] }> {
   const disk = new SimulatedDisk({ seed: 3 });
   const engine = await open(disk, { settings: smallSettings });
-  await engine.catalogue.update({ changes: [], createQueues: [1, 2] });
+  await engine.catalogue.update({
+    changes: [{ key: 'k', value: Buffer.from('v') }],
+    createQueues: [1, 2],
+  });
   const expected: string[] = [];
   for (let at = 0; at < 800; at++) {
     expected.push(`body ${at}`);
-    await engine.append(group(at % 50 ? 'async' : 'sync', 1 + (at % 2), `body ${at}`));
+    const data = group(at % 50 ? 'async' : 'sync', 1 + (at % 2), `body ${at}`);
+    const row = { index: 'i', key: Buffer.from(`row ${at % 100}`), value: Buffer.from(String(at % 100)) };
+    await engine.append(at % 3 === 0 ? { ...data, changes: [row] } : data);
   }
   await engine.close();
   return { disk, expected: expected.filter((_, at) => at % 2 === 0) };
@@ -343,34 +348,155 @@ describe('damage to sealed segments and index runs', () => {
   });
 });
 
+const manifests = ['/data/MANIFEST', '/data/mirror/MANIFEST'];
+
+/** What makes a file useless, each in its way. */
+const breakages: readonly ((disk: SimulatedDisk, path: string) => void)[] = [
+  (disk, path) => flip(disk, path, 100),
+  (disk, path) => flip(disk, path, 17),
+  (disk, path) => disk.cut(path, disk.contents(path).length - 1),
+  (disk, path) => disk.cut(path, 0),
+  (disk, path) => disk.cut(path, undefined),
+];
+
 describe('the directory', () => {
   test('log segments without a manifest refuse the start', async () => {
     const { disk } = await manySegments();
-    disk.cut('/data/MANIFEST', undefined);
+    for (const path of manifests) disk.cut(path, undefined);
+    await expect(open(disk)).rejects.toThrow('no manifest');
+    for (const path of disk.files()) if (!path.endsWith('.state')) disk.cut(path, undefined);
     await expect(open(disk)).rejects.toThrow('no manifest');
   });
 
-  test('a damaged or newer manifest refuses the start', async () => {
+  test('a newer manifest refuses the start, whichever copy it is', async () => {
     const { disk } = await manySegments();
-    const damaged = disk.crash('kill', 1);
-    flip(damaged, '/data/MANIFEST', 100);
-    await expect(open(damaged)).rejects.toThrow(ManifestError);
-    const newer = disk.crash('kill', 2);
-    newer.damage('/data/MANIFEST', (bytes) => {
-      bytes.write('odradek-manifest 7', 0, 'latin1');
-    });
-    await expect(open(newer)).rejects.toThrow('format version 7');
+    for (const path of manifests) {
+      const newer = disk.crash('kill', 2);
+      newer.damage(path, (bytes) => {
+        bytes.write('odradek-manifest 7', 0, 'latin1');
+        const [line, start] = [bytes.toString('latin1', 0, bytes.indexOf(0x0a)), bytes.indexOf(0x0a) + 1];
+        const head = Buffer.from(line.slice(0, line.lastIndexOf(' ')), 'latin1');
+        const checksum = crc32c(bytes, start, bytes.length, crc32c(head, 0, head.length));
+        bytes.write(checksum.toString(16).padStart(8, '0'), head.length + 1, 'latin1');
+      });
+      await expect(open(newer)).rejects.toThrow(ManifestError);
+      await expect(open(newer)).rejects.toThrow('format version 7');
+    }
   });
 
-  test('a missing or damaged snapshot refuses the start', async () => {
+  test.each([0, 1, 2, 3, 4])(
+    'one damaged copy of any file is replaced by the other, and said (%i)',
+    async (way) => {
+      const { disk, expected } = await manySegments();
+      const small = /MANIFEST$|\.(state|producers|index)$/;
+      const paths = disk.files().filter((path) => small.test(path));
+      expect(paths.filter((path) => path.endsWith('.index')).length).toBeGreaterThan(1);
+      for (const path of paths) {
+        const whole = disk.contents(path);
+        const broken = disk.crash('kill', way);
+        // Blocks of the ordered index are looked at when they are read; its ends at the start.
+        if (path.endsWith('.index') && way < 2) flip(broken, path, whole.length - 3 * way - 1);
+        else breakages[way]!(broken, path);
+        const lines: string[] = [];
+        const engine = await open(broken, { settings: smallSettings, log: recordingLog(lines) });
+        expect(await bodies(engine, 1)).toEqual(expected);
+        expect(engine.catalogue.get('k')?.value.toString()).toBe('v');
+        expect((await engine.index('i').get(Buffer.from('row 7')))?.toString()).toBe('7');
+        expect(lines.filter((line) => line.includes('a file is damaged')).length, path).toBe(1);
+        if (!path.endsWith('MANIFEST')) expect(broken.contents(path), path).toEqual(whole);
+        const again: string[] = [];
+        await open(broken.crash('kill', way), { settings: smallSettings, log: recordingLog(again) });
+        expect(again).toEqual([]);
+      }
+    },
+  );
+
+  test('a damaged block of the ordered index is read from its other copy and put right', async () => {
     const { disk } = await manySegments();
-    const state = disk.files().find((path) => path.endsWith('.state'))!;
-    const damaged = disk.crash('kill', 1);
-    flip(damaged, state, 60);
-    await expect(open(damaged)).rejects.toThrow(`${state} is damaged`);
-    const missing = disk.crash('kill', 2);
-    missing.cut(state, undefined);
-    await expect(open(missing)).rejects.toThrow(`${state} is missing`);
+    const paths = disk.files().filter((one) => /index\/.*\.index$/.test(one));
+    const whole = paths.map((path) => disk.contents(path));
+    for (const path of paths) flip(disk, path, 5);
+    const lines: string[] = [];
+    const engine = await open(disk, { settings: smallSettings, log: recordingLog(lines) });
+    expect(lines).toEqual([]);
+    expect((await engine.index('i').range({ limit: 1000 })).length).toBe(100);
+    expect(lines.length).toBe(paths.length);
+    expect(paths.map((path) => disk.contents(path))).toEqual(whole);
+  });
+
+  test('where both copies of a file are damaged the start is refused, and told what to run', async () => {
+    const { disk } = await manySegments();
+    for (const kind of [/MANIFEST$/, /\.state$/, /\.index$/]) {
+      const paths = disk.files().filter((path) => kind.test(path));
+      for (const way of [2, 3, 4]) {
+        if (way === 4 && kind.test('MANIFEST')) continue; // no manifest at all: the test above
+        const broken = disk.crash('kill', way);
+        for (const path of paths) breakages[way]!(broken, path);
+        const before = broken.files();
+        await expect(open(broken)).rejects.toThrow('odradek log repair /data');
+        expect(broken.files()).toEqual(before);
+      }
+    }
+  });
+
+  test('an older manifest put in the place of either copy is found out', async () => {
+    const { disk, expected } = await manySegments();
+    const old = disk.contents('/data/MANIFEST');
+    const engine = await open(disk, { settings: smallSettings });
+    for (let at = 0; at < 400; at++) await engine.append(group('async', 1, `later ${at}`));
+    await engine.trim(1, 100);
+    await engine.trim(2, 300);
+    await engine.close();
+    for (const path of manifests) {
+      const stale = disk.crash('kill', 1);
+      stale.cut(path, 0);
+      const file = await stale.open(path, 'write');
+      await file.write([old], 0);
+      const lines: string[] = [];
+      const opened = await open(stale, { settings: smallSettings, log: recordingLog(lines) });
+      expect(lines.join()).toContain(`${path} is an older copy`);
+      expect((await bodies(opened, 1, 100)).slice(0, 2)).toEqual([expected[100], expected[101]]);
+      expect((await opened.bounds(1))!).toEqual({ startOffset: 100, visibleEndOffset: 800 });
+    }
+  });
+
+  test('an older snapshot under the name of the newest is found out', async () => {
+    const { disk } = await manySegments();
+    const old = disk.files().find((path) => /snapshots\/.*\.state$/.test(path))!;
+    const content = disk.contents(old);
+    const engine = await open(disk, { settings: smallSettings });
+    await engine.trim(1, 100);
+    for (let at = 0; at < 400; at++) await engine.append(group('async', 1, `later ${at}`));
+    await engine.close();
+    const newest = disk.files().find((path) => /snapshots\/.*\.state$/.test(path))!;
+    expect(newest).not.toBe(old);
+    disk.cut(newest, 0);
+    const file = await disk.open(newest, 'write');
+    await file.write([content], 0);
+    const lines: string[] = [];
+    const opened = await open(disk, { settings: smallSettings, log: recordingLog(lines) });
+    expect(lines.length).toBe(1);
+    expect((await opened.bounds(1))!.startOffset).toBe(100);
+  });
+
+  test('data of the version before mirrors gets them', async () => {
+    const { disk, expected } = await manySegments();
+    for (const path of disk.files()) if (path.includes('/mirror/')) disk.cut(path, undefined);
+    const line = disk.contents('/data/MANIFEST');
+    const manifest = JSON.parse(line.toString('utf8', line.indexOf(0x0a) + 1)) as { generation?: number };
+    delete manifest.generation;
+    const body = Buffer.from(JSON.stringify(manifest));
+    const checksum = crc32c(body, 0, body.length).toString(16).padStart(8, '0');
+    disk.cut('/data/MANIFEST', 0);
+    const file = await disk.open('/data/MANIFEST', 'write');
+    await file.write([Buffer.from(`odradek-manifest 1 ${body.length} ${checksum}\n`), body], 0);
+    const lines: string[] = [];
+    const engine = await open(disk, { settings: smallSettings, log: recordingLog(lines) });
+    expect(lines).toEqual([]);
+    expect(await bodies(engine, 1)).toEqual(expected);
+    const mirrored = disk.files().filter((path) => path.includes('/mirror/'));
+    expect(mirrored.some((path) => path.endsWith('.state'))).toBe(true);
+    expect(mirrored.some((path) => path.endsWith('.index'))).toBe(true);
   });
 
   test('a second opening is refused, and possible after the close', async () => {

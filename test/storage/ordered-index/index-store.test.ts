@@ -199,6 +199,7 @@ describe('the ordered index', () => {
     const survivor = disk.crash('all', 1);
     expect(survivor.files().length).toBe(2);
     const reopened = await open(survivor, manifest);
+    await reopened.removeStrays();
     expect(survivor.files().length).toBe(1);
     expect(await rows(reopened)).toEqual(['a=1']);
     // The number of a file that is gone is not used again.

@@ -15,12 +15,14 @@ import { assert } from '../../../util/assert.ts';
 import type { IndexChange, IndexRange, IndexRow } from '../../engine.ts';
 import { byteString, lowerBound } from '../../sorted-map.ts';
 import { errorCodeOf, type FileSystem } from '../file-system.ts';
+import { readWhole, replaceFile } from '../whole-file.ts';
 import { BlockCache } from './block-cache.ts';
 import { Memtable } from './memtable.ts';
 import {
   type Block,
   type IndexRunDescription,
   Run,
+  type RunFault,
   RunWriter,
   runFileName,
   runFileNumber,
@@ -30,6 +32,10 @@ export interface IndexStoreOptions {
   readonly fileSystem: FileSystem;
   /** A directory of the store's own; made when missing. */
   readonly directory: string;
+  /** Another one, for a second copy of every run file. */
+  readonly mirror?: string;
+  /** Told of damage that was put right from the second copy. */
+  readonly report?: (message: string) => void;
   /** Beyond it the store asks to be sealed. */
   readonly maxMemtableBytes?: number;
   readonly blockCacheBytes?: number;
@@ -71,7 +77,8 @@ interface MemoryRows {
 
 export class IndexStore {
   private readonly fileSystem: FileSystem;
-  private readonly directory: string;
+  private readonly directories: readonly string[];
+  private readonly report: (message: string) => void;
   private readonly maxMemtableBytes: number;
   private readonly cache: BlockCache;
   private memtable = new Memtable();
@@ -90,36 +97,28 @@ export class IndexStore {
 
   private constructor(options: IndexStoreOptions) {
     this.fileSystem = options.fileSystem;
-    this.directory = options.directory;
+    this.directories =
+      options.mirror === undefined ? [options.directory] : [options.directory, options.mirror];
+    this.report = options.report ?? (() => {});
     this.maxMemtableBytes = options.maxMemtableBytes ?? defaultMaxMemtableBytes;
     this.cache = new BlockCache(options.blockCacheBytes ?? defaultBlockCacheBytes);
   }
 
   /**
-   * Opens the store as the manifest describes it and removes run files that it does not name. Throws IndexDamagedError
-   * where a file is not what its description says, and the system's error where it is missing.
+   * Opens the store as the manifest describes it. Throws IndexDamagedError where a file is not what its description says in any
+   * copy, and the system's error where it is missing. Call `restoreCopies` and `removeStrays` before the first seal.
    */
   static async open(
     options: IndexStoreOptions,
     descriptions: readonly IndexRunDescription[],
   ): Promise<IndexStore> {
     const store = new IndexStore(options);
-    if ((await options.fileSystem.stat(options.directory)) === undefined) {
-      await options.fileSystem.mkdir(options.directory);
-      await options.fileSystem.syncDirectory(dirname(options.directory));
-    }
-    const known = new Set(descriptions.map(({ number }) => number));
-    for (const name of await options.fileSystem.readdir(options.directory)) {
-      const number = runFileNumber(name);
-      if (number === undefined) continue;
-      store.nextNumber = Math.max(store.nextNumber, number + 1);
-      if (!known.has(number)) await options.fileSystem.unlink(`${options.directory}/${name}`);
-    }
+    for (const directory of store.directories) await store.takeNumbers(directory);
     const runs: Run[] = [];
     try {
       for (const description of descriptions) {
         store.nextNumber = Math.max(store.nextNumber, description.number + 1);
-        runs.push(await Run.open(options.fileSystem, options.directory, description));
+        runs.push(await store.openRun(description));
       }
     } catch (error) {
       await Promise.all(runs.map((run) => run.retire()));
@@ -127,6 +126,36 @@ export class IndexStore {
     }
     store.runs = runs;
     return store;
+  }
+
+  /** Copies that were found damaged or missing. */
+  faults(): readonly RunFault[] {
+    return this.runs.flatMap((run) => run.faults);
+  }
+
+  /** Makes damaged and missing copies again from intact ones, durably. */
+  async restoreCopies(): Promise<void> {
+    const touched = new Set<string>();
+    for (const run of this.runs) {
+      for (const { directory, name } of run.faults) {
+        const bytes = await readWhole(this.fileSystem, run.path);
+        if (bytes !== undefined) await replaceFile(this.fileSystem, directory, name, [bytes]);
+        touched.add(directory);
+      }
+    }
+    for (const directory of touched) await this.fileSystem.syncDirectory(directory);
+  }
+
+  /** Removes run files that the descriptions it was opened with do not name, now that no manifest does. */
+  async removeStrays(): Promise<void> {
+    const known = new Set(this.runs.map((run) => run.description.number));
+    for (const directory of this.directories) {
+      for (const name of await this.fileSystem.readdir(directory)) {
+        const number = runFileNumber(name.replace(/\.new$/, ''));
+        if (number === undefined || (known.has(number) && !name.endsWith('.new'))) continue;
+        await this.fileSystem.unlink(`${directory}/${name}`);
+      }
+    }
   }
 
   /** The run files in use, for the manifest, newest first. */
@@ -291,10 +320,12 @@ export class IndexStore {
     this.unused = this.unused.filter((run) => named.has(run.description.number));
     for (const run of dropped) {
       await run.retire();
-      try {
-        await this.fileSystem.unlink(`${this.directory}/${runFileName(run.description.number)}`);
-      } catch (error) {
-        if (errorCodeOf(error) !== 'ENOENT') throw error;
+      for (const directory of this.directories) {
+        try {
+          await this.fileSystem.unlink(`${directory}/${runFileName(run.description.number)}`);
+        } catch (error) {
+          if (errorCodeOf(error) !== 'ENOENT') throw error;
+        }
       }
     }
   }
@@ -432,13 +463,29 @@ export class IndexStore {
     mostRows: number,
     fill: (writer: RunWriter) => Promise<void>,
   ): Promise<Run> {
-    const writer = await RunWriter.create(this.fileSystem, this.directory, this.nextNumber++, mostRows);
+    const writer = await RunWriter.create(this.fileSystem, this.directories, this.nextNumber++, mostRows);
     try {
       await fill(writer);
-      return await Run.open(this.fileSystem, this.directory, await writer.finish(level));
+      return await this.openRun(await writer.finish(level));
     } catch (error) {
       await writer.abandon();
       throw error;
+    }
+  }
+
+  private openRun(description: IndexRunDescription): Promise<Run> {
+    return Run.open(this.fileSystem, this.directories, description, this.report);
+  }
+
+  /** Makes the directory where it is missing. No number of a file in it is given again. */
+  private async takeNumbers(directory: string): Promise<void> {
+    if ((await this.fileSystem.stat(directory)) === undefined) {
+      await this.fileSystem.mkdir(directory);
+      await this.fileSystem.syncDirectory(dirname(directory));
+    }
+    for (const name of await this.fileSystem.readdir(directory)) {
+      const number = runFileNumber(name);
+      if (number !== undefined) this.nextNumber = Math.max(this.nextNumber, number + 1);
     }
   }
 

@@ -1,7 +1,8 @@
 /**
  * The format of an ordered index's run file, written once and never changed: sorted rows in blocks, then a filter of the keys, the
  * fences (first key and size of every block) and a trailer. Only filter and fences stay in memory. Every block's checksum is seeded with the run's
- * number and the block's, so a block or a file in another's place is found out.
+ * number and the block's, so a block or a file in another's place is found out. Of every file there is a second copy in another
+ * directory: nothing could make the rows again once the log has moved on.
  *
  *   file:    block*  filter  fences  trailer
  *   block:   row*  crc32                          row: varint shared, varint rest, varint value + 1 (0: deleted), rest, value
@@ -10,7 +11,7 @@
  *   trailer: magic, run number, fences' position and size, blocks, rows, last key's size, filter's size, crc32
  */
 import { crc32 } from 'node:zlib';
-import type { FileSystem, OpenFile } from '../file-system.ts';
+import { errorCodeOf, type FileSystem, type OpenFile } from '../file-system.ts';
 import { KeyFilter } from './key-filter.ts';
 
 const magic = 0x5844494f; // "OIDX"
@@ -95,8 +96,8 @@ class ByteSink {
 /** Writes one run file: rows in ascending order, then `finish`. On an error call `abandon`. */
 export class RunWriter {
   private readonly fileSystem: FileSystem;
-  private readonly path: string;
-  private readonly file: OpenFile;
+  private readonly paths: readonly string[];
+  private readonly files: readonly OpenFile[];
   private readonly number: number;
   private readonly block = new ByteSink();
   private readonly fences = new ByteSink();
@@ -114,27 +115,37 @@ export class RunWriter {
 
   private constructor(
     fileSystem: FileSystem,
-    path: string,
-    file: OpenFile,
+    paths: readonly string[],
+    files: readonly OpenFile[],
     number: number,
     mostRows: number,
   ) {
     this.filter = KeyFilter.forKeys(mostRows);
     this.fileSystem = fileSystem;
-    this.path = path;
-    this.file = file;
+    this.paths = paths;
+    this.files = files;
     this.number = number;
   }
 
-  /** No more than `mostRows` rows will come. */
+  /** A copy in each of the directories. No more than `mostRows` rows will come. */
   static async create(
     fileSystem: FileSystem,
-    directory: string,
+    directories: readonly string[],
     number: number,
     mostRows: number,
   ): Promise<RunWriter> {
-    const path = `${directory}/${runFileName(number)}`;
-    return new RunWriter(fileSystem, path, await fileSystem.open(path, 'create'), number, mostRows);
+    const paths = directories.map((directory) => `${directory}/${runFileName(number)}`);
+    const files: OpenFile[] = [];
+    try {
+      for (const path of paths) files.push(await fileSystem.open(path, 'create'));
+    } catch (error) {
+      for (const [at, file] of files.entries()) {
+        await file.close().catch(() => {});
+        await fileSystem.unlink(paths[at]!).catch(() => {});
+      }
+      throw error;
+    }
+    return new RunWriter(fileSystem, paths, files, number, mostRows);
   }
 
   /** Answers a promise when enough is gathered that the caller should wait for it to be written. */
@@ -176,17 +187,19 @@ export class RunWriter {
     trailer.writeUInt32LE(checksum, trailerBytes - 4);
     this.push(trailer);
     await this.flush();
-    await this.file.datasync();
+    for (const file of this.files) await file.datasync();
     this.isClosed = true;
-    await this.file.close();
-    await this.fileSystem.syncDirectory(this.path.slice(0, this.path.lastIndexOf('/')));
+    for (const file of this.files) await file.close();
+    for (const path of this.paths) await this.fileSystem.syncDirectory(path.slice(0, path.lastIndexOf('/')));
     return { number: this.number, level, sizeBytes: this.positionBytes, rows: this.rows, checksum };
   }
 
   /** Gives up and removes the file, as far as the disk lets it. */
   async abandon(): Promise<void> {
-    if (!this.isClosed) await this.file.close().catch(() => {});
-    await this.fileSystem.unlink(this.path).catch(() => {});
+    for (const [at, file] of this.files.entries()) {
+      if (!this.isClosed) await file.close().catch(() => {});
+      await this.fileSystem.unlink(this.paths[at]!).catch(() => {});
+    }
   }
 
   private endBlock(): void {
@@ -212,92 +225,107 @@ export class RunWriter {
     this.positionBytes += this.pendingBytes;
     this.pending = [];
     this.pendingBytes = 0;
-    await this.file.write(pending, positionBytes);
+    for (const file of this.files) await file.write(pending, positionBytes);
   }
 }
 
-/** An open run file: its fences, and its blocks from disk. Closed when it is retired and nobody reads it any more. */
+/** What is known of a damaged copy of a run file. The message is for the operator. */
+export interface RunFault {
+  readonly directory: string;
+  readonly name: string;
+  readonly message: string;
+}
+
+/** What stands at a run file's end, in memory. */
+interface RunIndex {
+  readonly fences: readonly string[];
+  readonly lastKey: string;
+  readonly filter: KeyFilter | undefined;
+  /** Where every block begins; one more at the end. */
+  readonly positions: Float64Array;
+}
+
+/**
+ * An open run file: its fences, and its blocks from disk, from the other copy where one is damaged. Closed when it is retired and
+ * nobody reads it any more.
+ */
 export class Run {
   readonly description: IndexRunDescription;
+  /** Copies that cannot be used as they are: to be made again from the other one. */
+  readonly faults: readonly RunFault[];
   /** First key of every block. */
   readonly fences: readonly string[];
   readonly lastKey: string;
+  private readonly fileSystem: FileSystem;
+  /** Of intact copies, the first is the one that is open. */
+  private readonly paths: readonly string[];
   private readonly file: OpenFile;
   private readonly filter: KeyFilter | undefined;
-  /** Where every block begins; one more at the end. */
   private readonly positions: Float64Array;
+  private readonly report: (message: string) => void;
   private users = 1;
   private whenIdle: (() => void) | undefined;
 
   private constructor(
+    fileSystem: FileSystem,
     description: IndexRunDescription,
+    paths: readonly string[],
+    faults: readonly RunFault[],
     file: OpenFile,
-    fences: readonly string[],
-    lastKey: string,
-    positions: Float64Array,
-    filter: KeyFilter | undefined,
+    index: RunIndex,
+    report: (message: string) => void,
   ) {
-    this.filter = filter;
+    this.fileSystem = fileSystem;
     this.description = description;
+    this.paths = paths;
+    this.faults = faults;
     this.file = file;
-    this.fences = fences;
-    this.lastKey = lastKey;
-    this.positions = positions;
+    this.fences = index.fences;
+    this.lastKey = index.lastKey;
+    this.positions = index.positions;
+    this.filter = index.filter;
+    this.report = report;
   }
 
-  /** Throws IndexDamagedError where the file is not what the description says. */
+  /**
+   * Throws IndexDamagedError where no copy is what the description says, the system's error where all are missing. `report` is
+   * called when a block is damaged and was put right from the other copy.
+   */
   static async open(
     fileSystem: FileSystem,
-    directory: string,
+    directories: readonly string[],
     description: IndexRunDescription,
+    report: (message: string) => void = () => {},
   ): Promise<Run> {
-    const { number, sizeBytes } = description;
-    const name = runFileName(number);
-    const file = await fileSystem.open(`${directory}/${name}`, 'read');
+    const name = runFileName(description.number);
+    const intact: { path: string; file: OpenFile; index: RunIndex }[] = [];
+    const faults: RunFault[] = [];
+    let failure: unknown;
     try {
-      if ((await file.sizeBytes()) !== sizeBytes || sizeBytes < trailerBytes) {
-        throw new IndexDamagedError(`index file ${name} is not ${sizeBytes} bytes long`);
+      for (const directory of directories) {
+        const path = `${directory}/${name}`;
+        try {
+          intact.push({ path, ...(await openCopy(fileSystem, path, description)) });
+        } catch (error) {
+          if (!(error instanceof IndexDamagedError) && !isAbsent(error)) throw error;
+          failure ??= error;
+          faults.push({ directory, name, message: (error as Error).message });
+        }
       }
-      const trailer = Buffer.alloc(trailerBytes);
-      await file.read(trailer, 0, trailerBytes, sizeBytes - trailerBytes);
-      const checksum = trailer.readUInt32LE(trailerBytes - 4);
-      const fencesAt = trailer.readDoubleLE(12);
-      const fencesBytes = trailer.readUInt32LE(20);
-      const filterBytes = trailer.readUInt32LE(40);
-      if (
-        checksum !== crc32(trailer.subarray(0, trailerBytes - 4)) ||
-        checksum !== description.checksum ||
-        trailer.readUInt32LE(0) !== magic ||
-        trailer.readDoubleLE(4) !== number ||
-        fencesAt + fencesBytes + trailerBytes !== sizeBytes
-      ) {
-        throw new IndexDamagedError(`the trailer of index file ${name} is damaged`);
-      }
-      // The filter lies right before the fences.
-      const both = Buffer.allocUnsafeSlow(filterBytes + fencesBytes);
-      await file.read(both, 0, both.length, fencesAt - filterBytes);
-      const filter = both.subarray(0, filterBytes);
-      const bytes = both.subarray(filterBytes);
-      if (!isIntact(filter, seedOf(number, filterBlock)) || !isIntact(bytes, seedOf(number, fencesBlock))) {
-        throw new IndexDamagedError(`the fences of index file ${name} are damaged`);
-      }
-      const blocks = trailer.readUInt32LE(24);
-      const source = new ByteSource(bytes);
-      const fences: string[] = [];
-      const positions = new Float64Array(blocks + 1);
-      for (let block = 0; block < blocks; block++) {
-        const shared = source.varint();
-        const rest = source.varint();
-        positions[block + 1] = positions[block]! + source.varint();
-        fences.push(source.key(shared, rest));
-      }
-      const lastKey = source.key(0, trailer.readUInt32LE(36));
-      const keys = KeyFilter.fromBytes(filter.subarray(0, -4));
-      return new Run(description, file, fences, lastKey, positions, keys);
     } catch (error) {
-      await file.close().catch(() => {});
+      for (const { file } of intact) await file.close().catch(() => {});
       throw error;
     }
+    const [first, ...others] = intact;
+    if (first === undefined) throw failure;
+    for (const { file } of others) await file.close();
+    const paths = intact.map(({ path }) => path);
+    return new Run(fileSystem, description, paths, faults, first.file, first.index, report);
+  }
+
+  /** Where an intact copy lies. */
+  get path(): string {
+    return this.paths[0]!;
   }
 
   /** False: the key is not in the run. */
@@ -317,27 +345,68 @@ export class Run {
     return low - 1;
   }
 
-  /** Throws IndexDamagedError where the block fails its check. */
+  /** Throws IndexDamagedError where the block fails its check in every copy. */
   async readBlock(block: number): Promise<Block> {
     const position = this.positions[block]!;
     const sizeBytes = this.positions[block + 1]! - position;
     const bytes = Buffer.allocUnsafeSlow(sizeBytes);
-    const read = await this.file.read(bytes, 0, sizeBytes, position);
     const { number } = this.description;
-    if (read !== sizeBytes || !isIntact(bytes, seedOf(number, block))) {
+    const seed = seedOf(number, block);
+    const read = await this.file.read(bytes, 0, sizeBytes, position);
+    if ((read !== sizeBytes || !isIntact(bytes, seed)) && !(await this.readOther(bytes, position, seed))) {
       throw new IndexDamagedError(`block ${block} of index file ${runFileName(number)} is damaged`);
     }
-    const source = new ByteSource(bytes);
-    const keys: string[] = [];
-    const values: (string | null)[] = [];
-    while (source.at < sizeBytes - 4) {
-      const shared = source.varint();
-      const rest = source.varint();
-      const value = source.varint();
-      keys.push(source.key(shared, rest));
-      values.push(value === 0 ? null : source.text(value - 1));
+    return decodeBlock(bytes);
+  }
+
+  /** The blocks whose bytes fail their check in the copy at `path`. */
+  async damagedBlocks(path: string): Promise<number[]> {
+    const file = await this.fileSystem.open(path, 'read');
+    const damaged: number[] = [];
+    try {
+      for (let block = 0; block + 1 < this.positions.length; block++) {
+        const position = this.positions[block]!;
+        const bytes = Buffer.allocUnsafeSlow(this.positions[block + 1]! - position);
+        const read = await file.read(bytes, 0, bytes.length, position);
+        if (read !== bytes.length || !isIntact(bytes, seedOf(this.description.number, block))) {
+          damaged.push(block);
+        }
+      }
+    } finally {
+      await file.close();
     }
-    return { keys, values, sizeBytes };
+    return damaged;
+  }
+
+  /** Takes a block from another copy, and puts it right in the one that is read. */
+  private async readOther(bytes: Buffer, position: number, seed: number): Promise<boolean> {
+    for (const path of this.paths.slice(1)) {
+      const other = await this.fileSystem.open(path, 'read').catch(() => undefined);
+      if (other === undefined) continue;
+      try {
+        const read = await other.read(bytes, 0, bytes.length, position);
+        if (read !== bytes.length || !isIntact(bytes, seed)) continue;
+      } finally {
+        await other.close();
+      }
+      this.report(`index file ${this.path} is damaged at byte ${position}; ${path} has it intact`);
+      await this.putRight(bytes, position).catch((error: unknown) =>
+        this.report(`index file ${this.path} could not be put right: ${(error as Error).message}`),
+      );
+      return true;
+    }
+    return false;
+  }
+
+  /** In place: nothing can be lost, the other copy stays as it is. */
+  private async putRight(bytes: Buffer, position: number): Promise<void> {
+    const file = await this.fileSystem.open(this.path, 'write');
+    try {
+      await file.write([bytes], position);
+      await file.datasync();
+    } finally {
+      await file.close();
+    }
   }
 
   /** Keeps the file open until `release`. */
@@ -359,6 +428,79 @@ export class Run {
     await idle;
     await this.file.close();
   }
+}
+
+async function openCopy(
+  fileSystem: FileSystem,
+  path: string,
+  description: IndexRunDescription,
+): Promise<{ file: OpenFile; index: RunIndex }> {
+  const { number, sizeBytes } = description;
+  const file = await fileSystem.open(path, 'read');
+  try {
+    if ((await file.sizeBytes()) !== sizeBytes || sizeBytes < trailerBytes) {
+      throw new IndexDamagedError(`index file ${path} is not ${sizeBytes} bytes long`);
+    }
+    const trailer = Buffer.alloc(trailerBytes);
+    await file.read(trailer, 0, trailerBytes, sizeBytes - trailerBytes);
+    const checksum = trailer.readUInt32LE(trailerBytes - 4);
+    const fencesAt = trailer.readDoubleLE(12);
+    const fencesBytes = trailer.readUInt32LE(20);
+    const filterBytes = trailer.readUInt32LE(40);
+    if (
+      checksum !== crc32(trailer.subarray(0, trailerBytes - 4)) ||
+      checksum !== description.checksum ||
+      trailer.readUInt32LE(0) !== magic ||
+      trailer.readDoubleLE(4) !== number ||
+      fencesAt + fencesBytes + trailerBytes !== sizeBytes
+    ) {
+      throw new IndexDamagedError(`the trailer of index file ${path} is damaged`);
+    }
+    // The filter lies right before the fences.
+    const both = Buffer.allocUnsafeSlow(filterBytes + fencesBytes);
+    await file.read(both, 0, both.length, fencesAt - filterBytes);
+    const filter = both.subarray(0, filterBytes);
+    const bytes = both.subarray(filterBytes);
+    if (!isIntact(filter, seedOf(number, filterBlock)) || !isIntact(bytes, seedOf(number, fencesBlock))) {
+      throw new IndexDamagedError(`the fences of index file ${path} are damaged`);
+    }
+    const blocks = trailer.readUInt32LE(24);
+    const source = new ByteSource(bytes);
+    const fences: string[] = [];
+    const positions = new Float64Array(blocks + 1);
+    for (let block = 0; block < blocks; block++) {
+      const shared = source.varint();
+      const rest = source.varint();
+      positions[block + 1] = positions[block]! + source.varint();
+      fences.push(source.key(shared, rest));
+    }
+    const lastKey = source.key(0, trailer.readUInt32LE(36));
+    const keys = KeyFilter.fromBytes(filter.subarray(0, -4));
+    return { file, index: { fences, lastKey, filter: keys, positions } };
+  } catch (error) {
+    await file.close().catch(() => {});
+    throw error;
+  }
+}
+
+/** Missing, or something else of that name: a link, a directory. */
+function isAbsent(error: unknown): boolean {
+  const code = errorCodeOf(error);
+  return code === 'ENOENT' || code === 'ELOOP' || code === 'EISDIR' || code === 'ENOTDIR';
+}
+
+function decodeBlock(bytes: Buffer): Block {
+  const source = new ByteSource(bytes);
+  const keys: string[] = [];
+  const values: (string | null)[] = [];
+  while (source.at < bytes.length - 4) {
+    const shared = source.varint();
+    const rest = source.varint();
+    const value = source.varint();
+    keys.push(source.key(shared, rest));
+    values.push(value === 0 ? null : source.text(value - 1));
+  }
+  return { keys, values, sizeBytes: bytes.length };
 }
 
 class ByteSource {
