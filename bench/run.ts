@@ -202,6 +202,15 @@ function has(command: string): boolean {
 }
 
 const args = process.argv.slice(2);
+/** Rows of another kind, each with options of its own: see the files. Not part of a run of all. */
+const scaleRows: Readonly<Record<string, (options: readonly string[]) => Promise<void>>> = {
+  index: async (options) => (await import('./scale/index.ts')).indexAtScale(options),
+};
+const scaleRow = scaleRows[args[0] ?? ''];
+if (scaleRow !== undefined) {
+  await scaleRow(args.slice(1));
+  process.exit(0);
+}
 const secsAt = args.indexOf('--secs');
 const secs = secsAt >= 0 ? Number(args[secsAt + 1]) : 10;
 const names = args.filter((arg, at) => !arg.startsWith('--') && at !== secsAt + 1);

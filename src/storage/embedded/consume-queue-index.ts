@@ -21,6 +21,8 @@ interface FoundRun {
 }
 
 const rowsAtOnce = 4096;
+/** Looks for an offset that go by an even growth of its queue, before halving. */
+const evenGuesses = 2;
 
 export class ConsumeQueueIndex {
   private table = new ConsumeQueueTable();
@@ -112,7 +114,7 @@ export class ConsumeQueueIndex {
     if (this.collectFromMemory(queue, fromOffset, limits, into)) return;
     const view = this.view(queue);
     try {
-      let at = await findRun(view.runs, queue.id, fromOffset);
+      let at = await findRun(view.runs, queue, fromOffset, endOfRuns(view, queue));
       for (; at.index < view.runs.length; at = await nextRun(view.runs, queue.id, at.index + 1)) {
         const { run, summary } = at.found!;
         const row = await run.rowFor(summary, fromOffset);
@@ -136,6 +138,7 @@ export class ConsumeQueueIndex {
     const view = this.view(queue);
     try {
       for (const run of view.runs) {
+        if (run.largestTimestampMs < timestampMs) continue;
         const summary = await run.summary(queue.id);
         if (summary === undefined || summary.endOffset <= from || summary.largestTimestampMs < timestampMs) {
           continue;
@@ -342,32 +345,69 @@ function collectChains(
   }
 }
 
-/** The first run that holds an entry of the queue that ends after `offset`: a binary search over those that hold the queue. */
+/** After the queue's last row that is in a run. */
+function endOfRuns(view: QueueView, queue: QueueState): number {
+  const chain = view.chains[0];
+  return chain === undefined ? queue.nextOffset : chain.table.baseOffsets[chain.firstRow]!;
+}
+
+/**
+ * The first run that holds an entry of the queue that ends after `offset`. Each look is a read of the disk when nothing is
+ * at hand, so the first looks are where the offset would be if the queue had grown evenly with the log, which nearly always finds
+ * it; what is left is halved.
+ */
 async function findRun(
   runs: readonly RunFile[],
-  queue: QueueId,
+  queue: QueueState,
   offset: number,
+  endOffset: number,
 ): Promise<{ index: number; found: FoundRun | undefined }> {
   const candidates = runs.map((_, index) => index);
   let best: { index: number; found: FoundRun | undefined } = { index: runs.length, found: undefined };
   let low = 0;
   let high = candidates.length - 1;
-  while (low <= high) {
-    const middle = (low + high) >> 1;
-    const index = candidates[middle]!;
+  let lowOffset = queue.startOffset;
+  let highOffset = endOffset;
+  for (let look = 0; low <= high; look++) {
+    const at =
+      look < evenGuesses && highOffset > lowOffset
+        ? guess(runs, candidates, low, high, (offset - lowOffset) / (highOffset - lowOffset))
+        : (low + high) >> 1;
+    const index = candidates[at]!;
     const run = runs[index]!;
-    const summary = await run.summary(queue);
+    const summary = await run.summary(queue.id);
     if (summary === undefined) {
-      candidates.splice(middle, 1);
+      candidates.splice(at, 1);
       high--;
     } else if (summary.endOffset > offset) {
       best = { index, found: { run, summary } };
-      high = middle - 1;
+      if (summary.firstOffset <= offset) break;
+      high = at - 1;
+      highOffset = summary.firstOffset;
     } else {
-      low = middle + 1;
+      low = at + 1;
+      lowOffset = summary.endOffset;
     }
   }
   return best;
+}
+
+/** The candidate of [low, high] in which that part of all their entries ends. */
+function guess(
+  runs: readonly RunFile[],
+  candidates: readonly number[],
+  low: number,
+  high: number,
+  part: number,
+): number {
+  let entries = 0;
+  for (let at = low; at <= high; at++) entries += runs[candidates[at]!]!.reference.entries;
+  let before = 0;
+  for (let at = low; at < high; at++) {
+    before += runs[candidates[at]!]!.reference.entries;
+    if (before > part * entries) return at;
+  }
+  return high;
 }
 
 async function nextRun(

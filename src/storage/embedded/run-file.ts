@@ -262,6 +262,8 @@ export class RunFile implements BlockSource {
   private readonly summaryFences: Float64Array;
   private readonly filter: Uint8Array;
   private readonly queueCount: number;
+  /** Of all entries, whatever their queue. */
+  readonly largestTimestampMs: number;
   private users = 1;
 
   private constructor(
@@ -289,6 +291,7 @@ export class RunFile implements BlockSource {
     };
     this.fenceOffsets = doubles(this.rowBlocks);
     this.fenceTimes = doubles(this.rowBlocks);
+    this.largestTimestampMs = this.fenceTimes.reduce((a, b) => Math.max(a, b), -1);
     this.summaryFences = doubles(summaryBlocks);
     this.filter = new Uint8Array(footer.subarray(at, at + filterBytes));
   }
@@ -384,7 +387,7 @@ export class RunFile implements BlockSource {
   async rowFor(summary: QueueSummary, offset: number): Promise<number> {
     const { firstRow, rows } = summary;
     const endRow = firstRow + rows;
-    if (offset < summary.firstOffset) return firstRow;
+    if (offset <= summary.firstOffset) return firstRow;
     if (offset >= summary.endOffset) return endRow;
     // Blocks that begin with a row of this queue, and the one that its first row is in.
     const firstBlock = Math.floor(firstRow / rowsPerBlock);

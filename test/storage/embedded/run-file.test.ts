@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { crc32c } from '../../../protocol/records/crc32c.ts';
 import { BlockCache, ReadGate } from '../../../src/storage/embedded/block-cache.ts';
+import { ConsumeQueueIndex } from '../../../src/storage/embedded/consume-queue-index.ts';
 import { ConsumeQueueTable } from '../../../src/storage/embedded/consume-queue-table.ts';
 import { layoutOf } from '../../../src/storage/embedded/directory-layout.ts';
 import { EntryRows, type RowLimits } from '../../../src/storage/embedded/entry-rows.ts';
@@ -238,5 +239,71 @@ describe('a merge', () => {
     const summary = (await merged.summary(3))!;
     expect(summary.firstStoreTimeMs).toBe(1e12 + builder.rows.get(3)![0]!.location);
     expect(summary.lastStoreTimeMs).toBe(1e12 + builder.rows.get(3)!.at(-1)!.location);
+  });
+});
+
+describe('a look-up over many runs', () => {
+  /** 40 runs of 20 queues; queue 7 grows only in the runs that `grows` names, in as many rows as it says. */
+  async function build(grows: (run: number) => number) {
+    const builder = new Builder();
+    const runs: RunFile[] = [];
+    for (let run = 0; run < 40; run++) {
+      for (let row = 0; row < 200; row++) builder.add(1 + (row % 20), 1, 1000 * run + row);
+      for (let row = 0; row < grows(run); row++) builder.add(7, 1, 1000 * run + row);
+      runs.push(await builder.seal());
+    }
+    const index = new ConsumeQueueIndex();
+    index.setRuns(runs);
+    return { builder, index };
+  }
+
+  async function readsOf(disk: SimulatedDisk, look: () => Promise<void>): Promise<number> {
+    let reads = 0;
+    disk.fault = (call) => {
+      if (call.name === 'read') reads++;
+      return undefined;
+    };
+    await look();
+    disk.fault = undefined;
+    return reads;
+  }
+
+  test.each([
+    { name: 'an evenly growing queue', grows: () => 0, most: 2, mostReads: 4 },
+    {
+      name: 'a queue that grew in bursts',
+      grows: (run: number) => (run % 13 === 5 ? 3000 : 0),
+      most: 9,
+      mostReads: 9,
+    },
+  ])('reads few blocks for $name', async ({ grows, most, mostReads }) => {
+    const { builder, index } = await build(grows);
+    const queue = builder.queues.get(7)!;
+    const rows = builder.rows.get(7)!;
+    let total = 0;
+    let asked = 0;
+    for (let at = 3; at < rows.length; at += Math.ceil(rows.length / 97)) {
+      const row = rows[at]!;
+      const byOffset = new EntryRows();
+      const reads = await readsOf(builder.disk, () =>
+        index.collect(queue, row.base, { ...all, maxRows: 1 }, byOffset),
+      );
+      expect(byOffset.locations[0]).toBe(row.location);
+      expect(reads).toBeLessThanOrEqual(mostReads);
+      total += reads;
+      asked++;
+    }
+    expect(total / asked).toBeLessThanOrEqual(most);
+  });
+
+  test('by time does not read runs that hold nothing so new', async () => {
+    const { builder, index } = await build(() => 0);
+    const queue = builder.queues.get(7)!;
+    const found = new EntryRows();
+    const reads = await readsOf(builder.disk, () =>
+      index.findByTime(queue, 0, queue.nextOffset, 38_000, found),
+    );
+    expect(found.maxTimestampsMs[0]).toBe(38_006);
+    expect(reads).toBeLessThanOrEqual(2);
   });
 });
