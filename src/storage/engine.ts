@@ -63,6 +63,16 @@ export interface IndexChange {
   readonly key: Buffer;
   /** null deletes. */
   readonly value: Buffer | null;
+  /** Offsets of the group's own entries, which the engine writes into the row. */
+  readonly offsets?: readonly RowOffset[];
+}
+
+/** Where a row says which offset an entry of its own group got: 8 bytes, big endian, in place of those given. */
+export interface RowOffset {
+  readonly part: 'key' | 'value';
+  readonly at: number;
+  /** Place of the entry in the group. */
+  readonly entry: number;
 }
 
 /** Holds when the row's value is `expected` (null: when there is no row) at the moment the group's order is fixed. */

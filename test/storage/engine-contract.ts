@@ -861,6 +861,48 @@ export function describeEngineContract(
         ).toEqual(['condition-failed']);
       });
 
+      test('a row can say which offset an entry of its own group got', async () => {
+        await put(1, 'before', { count: 5 });
+        const results = await append([entry(1, 'a', { count: 3 }), entry(2, 'b'), entry(1, 'c')], {
+          changes: [
+            {
+              index: 'timers',
+              key: Buffer.concat([bytes('at'), Buffer.alloc(8)]),
+              value: Buffer.alloc(17, 7),
+              offsets: [
+                { part: 'key', at: 2, entry: 2 },
+                { part: 'value', at: 1, entry: 0 },
+                { part: 'value', at: 9, entry: 1 },
+              ],
+            },
+            { index: 'timers', key: bytes('plain'), value: bytes('x') },
+          ],
+        });
+        expect(results.map((result) => 'baseOffset' in result && result.baseOffset)).toEqual([5, 0, 8]);
+        const offset = (value: number) => {
+          const big = Buffer.alloc(8);
+          big.writeBigUInt64BE(BigInt(value));
+          return big;
+        };
+        const rows = async () =>
+          (await engine.index('timers').range({ limit: 10 })).map(({ key, value }) => [
+            key.toString('hex'),
+            value.toString('hex'),
+          ]);
+        const expected = [
+          [
+            Buffer.concat([bytes('at'), offset(8)]).toString('hex'),
+            Buffer.concat([Buffer.from([7]), offset(5), offset(0)]).toString('hex'),
+          ],
+          [bytes('plain').toString('hex'), bytes('x').toString('hex')],
+        ];
+        expect(await rows()).toEqual(expected);
+        if (can.killAndReopen) {
+          await reopen('killed');
+          expect(await rows()).toEqual(expected);
+        }
+      });
+
       test('of several groups with the same condition at once one passes', async () => {
         await change(['k', 'armed']);
         const results = await Promise.all(

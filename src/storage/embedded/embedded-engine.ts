@@ -39,6 +39,7 @@ import {
   type SequenceVerdict,
 } from '../producer-window.ts';
 import { QueueWatchers } from '../queue-watchers.ts';
+import { offsetsFrom, withOffsets } from '../row-offsets.ts';
 import { BlockCache, ReadGate } from './block-cache.ts';
 import type { Checksum } from './checksum.ts';
 import { CommitLog } from './commit-log.ts';
@@ -562,16 +563,38 @@ class EmbeddedEngine implements StorageEngine {
       queues[at] = queue;
       totalBytes += entryBytes(payload.length);
       if (entry.producer !== undefined) hasProducers = true;
+      if (entry.kind === 'data') grade = 'data';
     }
     const verdicts = hasProducers ? this.checkProducers(entries) : undefined;
     if (isRefused || verdicts !== undefined) return this.refuse(group, sources, queues, verdicts);
-    const { changes } = group;
-    const changeBytes =
-      changes === undefined || changes.length === 0 ? undefined : encodeIndexChanges(changes);
+    const changes =
+      group.changes === undefined || group.changes.length === 0
+        ? undefined
+        : this.changesWithOffsets(group.changes, entries, queues);
+    const changeBytes = changes === undefined ? undefined : encodeIndexChanges(changes);
     if (changeBytes !== undefined) totalBytes += entryBytes(changeBytes.length);
     if (totalBytes === 0) return this.answerNothing();
     assert(totalBytes < largestGroupBytes, 'a group is far smaller than a segment can be');
-    return this.place(group, (sources ?? undefined) as Sources | undefined, queues, totalBytes, changeBytes);
+    return this.place(
+      group,
+      (sources ?? undefined) as Sources | undefined,
+      queues,
+      totalBytes,
+      changes,
+      changeBytes,
+    );
+  }
+
+  private changesWithOffsets(
+    changes: readonly IndexChange[],
+    entries: readonly AppendEntry[],
+    queues: readonly QueueState[],
+  ): readonly IndexChange[] {
+    let offsets: readonly number[] | undefined;
+    return withOffsets(changes, (entry) => {
+      offsets ??= offsetsFrom(entries, (at) => queues[at]!.nextOffset);
+      return offsets[entry]!;
+    });
   }
 
   private cannotWrite(): boolean {
@@ -634,6 +657,7 @@ class EmbeddedEngine implements StorageEngine {
     sources: Sources | undefined,
     queues: readonly QueueState[],
     totalBytes: number,
+    changes: readonly IndexChange[] | undefined,
     changeBytes: Buffer | undefined,
   ): Promise<readonly AppendResult[]> {
     const { commitLog, header, epoch } = this;
@@ -695,7 +719,7 @@ class EmbeddedEngine implements StorageEngine {
       results.push({ outcome: 'appended', baseOffset: -1, storeTimeMs, logStartOffset: -1 });
     }
     const end = commitLog.appended;
-    if (changeBytes !== undefined) this.applyChanges(group.changes!, end);
+    if (changes !== undefined) this.applyChanges(changes, end);
     const answered = this.visibility.add(
       end,
       isSync,
@@ -910,10 +934,10 @@ function withOwnPayloads(group: AppendGroup): AppendGroup {
   const entries = group.entries.map((entry) =>
     Buffer.isBuffer(entry.payload) ? { ...entry, payload: Buffer.from(entry.payload) } : entry,
   );
-  const changes = group.changes?.map(({ index, key, value }) => ({
-    index,
-    key: Buffer.from(key),
-    value: value === null ? null : Buffer.from(value),
+  const changes = group.changes?.map((change) => ({
+    ...change,
+    key: Buffer.from(change.key),
+    value: change.value === null ? null : Buffer.from(change.value),
   }));
   return { ...group, entries, ...(changes === undefined ? {} : { changes }) };
 }

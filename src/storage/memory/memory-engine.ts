@@ -41,6 +41,7 @@ import {
   type ProducerWindowLimits,
 } from '../producer-window.ts';
 import { QueueWatchers } from '../queue-watchers.ts';
+import { withOffsets } from '../row-offsets.ts';
 import { byteString, SortedMap } from '../sorted-map.ts';
 
 export interface MemoryEngineOptions {
@@ -379,7 +380,7 @@ class MemoryEngine implements StorageEngine {
     const storeTimeMs = Math.max(this.lastStoreTimeMs, this.clock.nowMs());
     this.lastStoreTimeMs = storeTimeMs;
     const results = entries.map((entry, at) => this.place(entry, sources[at]!, storeTimeMs));
-    for (const change of changes ?? []) this.change(change);
+    for (const change of withOffsets(changes ?? [], (at) => baseOffsetOf(results[at]!))) this.change(change);
     if (entries.length > 0) return results;
     return [{ outcome: 'appended', baseOffset: -1, storeTimeMs, logStartOffset: -1 }];
   }
@@ -619,6 +620,11 @@ function factsOf(entry: StoredEntry): EntryFacts {
 function refuseAll(group: AppendGroup, reason: RefusalReason): readonly AppendResult[] {
   const refused: AppendResult = { outcome: 'refused', reason };
   return group.entries.length === 0 ? [refused] : group.entries.map(() => refused);
+}
+
+function baseOffsetOf(result: AppendResult): number {
+  assert(result.outcome === 'appended', 'the group was placed');
+  return result.baseOffset;
 }
 
 function keepAsIs(): void {}
