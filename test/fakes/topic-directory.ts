@@ -25,6 +25,7 @@ export const testTopicSettings: TopicSettings = {
   retentionMs: 604_800_000,
   retentionBytes: -1,
   deleteRetentionMs: 86_400_000,
+  minCleanableDirtyRatio: 0.5,
   minCompactionLagMs: 0,
   maxCompactionLagMs: Number.POSITIVE_INFINITY,
   segmentBytes: 1_073_741_824,

@@ -471,6 +471,7 @@ export function topicSettings(overrides: ReadonlyMap<string, string>, broker: Br
     retentionMs: number('retention.ms'),
     retentionBytes: number('retention.bytes'),
     deleteRetentionMs: number('delete.retention.ms'),
+    minCleanableDirtyRatio: number('min.cleanable.dirty.ratio'),
     minCompactionLagMs: number('min.compaction.lag.ms'),
     maxCompactionLagMs: number('max.compaction.lag.ms'),
     segmentBytes: number('segment.bytes'),

@@ -21,6 +21,7 @@ export interface TopicSettings {
   readonly retentionMs: number;
   readonly retentionBytes: number;
   readonly deleteRetentionMs: number;
+  readonly minCleanableDirtyRatio: number;
   readonly minCompactionLagMs: number;
   readonly maxCompactionLagMs: number;
   readonly segmentBytes: number;

@@ -30,6 +30,7 @@ describe('topic settings', () => {
       retentionMs: 604800000,
       retentionBytes: -1,
       deleteRetentionMs: 86400000,
+      minCleanableDirtyRatio: 0.5,
       minCompactionLagMs: 0,
       maxCompactionLagMs: Number.POSITIVE_INFINITY,
       segmentBytes: 1073741824,
