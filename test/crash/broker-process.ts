@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { apiVersionsRequest, apiVersionsResponse } from '../../protocol/generated/18-api-versions.ts';
 import { WireClient } from './wire-client.ts';
 
@@ -40,6 +40,11 @@ export async function bundleWithBug(
       {
         name: 'seeded-bug',
         setup(builder) {
+          // The broker's file calls go through those of kill-points.ts, where that is part of the bundle.
+          builder.onResolve({ filter: /node-file-system\.ts$/ }, ({ importer }) => {
+            if (entry !== brokerUnderTest || importer.endsWith('kill-points.ts')) return undefined;
+            return { path: join(root, dirname(brokerUnderTest), 'kill-points.ts') };
+          });
           builder.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
             if (bug === undefined || relative(root, path) !== bug.file) return undefined;
             const source = await readFile(path, 'utf8');
@@ -56,12 +61,24 @@ export async function bundleWithBug(
   return join(outDirectory, 'main.mjs');
 }
 
+/** The entry point of the broker that is killed. */
+export const brokerUnderTest = 'test/crash/broker-under-test.ts';
+
 export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as { port: number };
   await new Promise((resolve) => server.close(resolve));
   return port;
+}
+
+export interface BrokerOptions {
+  /** The bundled program, of `brokerUnderTest`. */
+  readonly program: string;
+  readonly port: number;
+  readonly dataDirectory: string;
+  /** Settings by name. */
+  readonly settings: Readonly<Record<string, string>>;
 }
 
 export class BrokerProcess {
@@ -80,6 +97,7 @@ export class BrokerProcess {
     };
     child.stdout!.on('data', keep);
     child.stderr!.on('data', keep);
+    child.stdin!.on('error', () => {});
     this.ended = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
         this.hasEnded = true;
@@ -88,15 +106,24 @@ export class BrokerProcess {
     });
   }
 
-  static start(program: string, port: number, dataDirectory: string): BrokerProcess {
+  /** Loads the program; it opens nothing until `go`. So the next broker is ready to start while the last one is still killed. */
+  static load({ program, port, dataDirectory, settings }: BrokerOptions): BrokerProcess {
     const args = [
       '--enable-source-maps',
       program,
       ...['--listen', `127.0.0.1:${port}`, '--data', dataDirectory, '--log-level', 'warn'],
-      ...['--set', 'auto.create.topics.enable=false'],
+      ...Object.entries(settings).flatMap(([name, value]) => ['--set', `${name}=${value}`]),
     ];
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    return new BrokerProcess(child, port);
+    return new BrokerProcess(spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] }), port);
+  }
+
+  /** Starts the broker. `killPoint`: where it is to kill itself, in the words of kill-points.ts. */
+  go(killPoint?: string): void {
+    this.child.stdin!.write(`go ${killPoint ?? ''}\n`);
+  }
+
+  get isGone(): boolean {
+    return this.hasEnded;
   }
 
   get lastOutput(): string {
@@ -126,6 +153,13 @@ export class BrokerProcess {
   async kill(): Promise<string> {
     this.child.kill('SIGKILL');
     return this.ended;
+  }
+
+  /** Stops it in the middle of whatever it does, and lets it go on. */
+  async pause(forMs: number): Promise<void> {
+    this.child.kill('SIGSTOP');
+    await new Promise((resolve) => setTimeout(resolve, forMs));
+    this.child.kill('SIGCONT');
   }
 
   /** As Ctrl-C. */

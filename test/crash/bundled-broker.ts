@@ -1,7 +1,7 @@
 /** The broker, bundled from its sources for one test run, with a seeded bug if asked for. */
 import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { bundleWithBug, type SeededBug } from './broker-process.ts';
+import { brokerUnderTest, bundleWithBug, type SeededBug } from './broker-process.ts';
 
 export interface BundledBroker {
   readonly program: string;
@@ -16,7 +16,7 @@ export async function bundleBroker(root: string, bug?: SeededBug): Promise<Bundl
   try {
     // The broker reads its version from the file above its folder.
     await copyFile(join(root, 'package.json'), join(directory, 'package.json'));
-    return { program: await bundleWithBug(root, 'src/main.ts', join(directory, 'dist'), bug), remove };
+    return { program: await bundleWithBug(root, brokerUnderTest, join(directory, 'dist'), bug), remove };
   } catch (error) {
     await remove();
     throw error;

@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type BundledBroker, bundleBroker } from './bundled-broker.ts';
 import { runCrashTest } from './crash-test.ts';
+import { machineOfKills } from './machine.ts';
 
 describe('kill -9 under load', () => {
   let broker: BundledBroker;
@@ -19,10 +20,13 @@ describe('kill -9 under load', () => {
     const lines: string[] = [];
     const result = await runCrashTest({
       program: broker.program,
+      machine: await machineOfKills(),
       cycles: 10,
       seed: 20_261_122,
       mode: 'both',
+      flushPolicies: ['acks', 'interval', 'always'],
       producers: 3,
+      foreignClients: [],
       keepData: 'never',
       report: (line) => lines.push(line),
     });

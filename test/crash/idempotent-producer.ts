@@ -43,6 +43,7 @@ interface PartitionState {
   nextNumber: number;
 }
 
+/** PartitionUnderTest is one. */
 export interface ProducedPartition {
   readonly topic: string;
   readonly acks: number;
@@ -63,7 +64,14 @@ export class IdempotentProducer {
 
   constructor(name: string, partitions: readonly ProducedPartition[], random: () => number) {
     this.name = name;
-    this.partitions = partitions.map((partition) => ({ ...partition, unresolved: [], nextNumber: 0 }));
+    this.partitions = partitions.map(({ topic, acks, index, journal }) => ({
+      topic,
+      acks,
+      index,
+      journal,
+      unresolved: [],
+      nextNumber: 0,
+    }));
     this.random = random;
   }
 
@@ -74,6 +82,13 @@ export class IdempotentProducer {
 
   get isDone(): boolean {
     return this.isStopping && this.partitions.every((partition) => partition.unresolved.length === 0);
+  }
+
+  /** The end of a partition's log is lost, as it may be: goes on at `number`, which is the next sequence as well. */
+  rewind(journal: PartitionJournal, number: number): void {
+    const partition = this.partitions.find((one) => one.journal === journal)!;
+    partition.unresolved = [];
+    partition.nextNumber = number;
   }
 
   /** Produces until the connection goes, or, once stopped, until everything is acknowledged. */
@@ -215,6 +230,7 @@ export class IdempotentProducer {
         firstNumber: batch.firstNumber,
         count: batch.count,
         baseOffset: errorCode === errorCodes.NONE && baseOffset >= 0 ? baseOffset : undefined,
+        atMs: performance.now(),
       });
       this.ackedBatches++;
       return;

@@ -12,6 +12,14 @@ export interface AckedBatch {
   readonly count: number;
   /** Undefined where the broker called it a duplicate and gave no offset. */
   readonly baseOffset: number | undefined;
+  /** When the acknowledgement came, by this process' monotonic clock. */
+  readonly atMs?: number;
+}
+
+/** A place in a partition's log, and the number that each producer's next record has there. */
+export interface Checkpoint {
+  readonly offset: number;
+  readonly nextNumbers: ReadonlyMap<string, number>;
 }
 
 export interface ReadRecord {
@@ -25,6 +33,7 @@ export class PartitionJournal {
   readonly name: string;
   private readonly acked = new Map<string, AckedBatch[]>();
   private readonly sentUntil = new Map<string, number>();
+  private readonly forgottenUntil = new Map<string, number>();
 
   constructor(name: string) {
     this.name = name;
@@ -44,7 +53,7 @@ export class PartitionJournal {
   /** Numbers below it were acknowledged. */
   ackedUntil(producer: string): number {
     const last = this.acked.get(producer)?.at(-1);
-    return last === undefined ? 0 : last.firstNumber + last.count;
+    return last === undefined ? (this.forgottenUntil.get(producer) ?? 0) : last.firstNumber + last.count;
   }
 
   /** Numbers below it may be in the log. */
@@ -52,8 +61,59 @@ export class PartitionJournal {
     return this.sentUntil.get(producer) ?? 0;
   }
 
+  /** Numbers below it were acknowledged before that moment. */
+  ackedUntilBefore(producer: string, beforeMs: number): number {
+    const batches = this.batchesOf(producer);
+    for (let at = batches.length - 1; at >= 0; at--) {
+      const { firstNumber, count, atMs } = batches[at]!;
+      if (atMs !== undefined && atMs < beforeMs) return firstNumber + count;
+    }
+    return this.forgottenUntil.get(producer) ?? 0;
+  }
+
+  /** Acknowledged batches that begin at the number or after it. */
+  ackedFrom(producer: string, number: number): readonly AckedBatch[] {
+    return this.batchesOf(producer).filter((batch) => batch.firstNumber >= number);
+  }
+
+  /** The end of the log is lost, as it may be: the producer goes on at `number`. */
+  rewind(producer: string, number: number): void {
+    this.sentUntil.set(producer, number);
+    const batches = this.acked.get(producer);
+    if (batches === undefined) return;
+    while (batches.length > 0 && batches.at(-1)!.firstNumber >= number) batches.pop();
+  }
+
+  /** What was looked at and will not be read again need not be kept. */
+  forgetBefore({ nextNumbers }: Checkpoint): void {
+    for (const [producer, next] of nextNumbers) {
+      const batches = this.acked.get(producer);
+      if (batches === undefined) continue;
+      const kept = batches.findIndex((batch) => batch.firstNumber + batch.count > next);
+      const gone = kept < 0 ? batches.length : kept;
+      if (gone === 0) continue;
+      const last = batches[gone - 1]!;
+      this.forgottenUntil.set(producer, last.firstNumber + last.count);
+      this.acked.set(producer, batches.slice(gone));
+    }
+  }
+
   producers(): readonly string[] {
     return [...this.sentUntil.keys()];
+  }
+
+  /** The acknowledged batch that holds the number, or the next one; batches are in the order of their numbers. */
+  batchWith(producer: string, number: number): AckedBatch | undefined {
+    const batches = this.batchesOf(producer);
+    let low = 0;
+    let high = batches.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const batch = batches[middle]!;
+      if (batch.firstNumber + batch.count <= number) low = middle + 1;
+      else high = middle;
+    }
+    return batches[low];
   }
 
   batchesOf(producer: string): readonly AckedBatch[] {
@@ -69,16 +129,22 @@ export function recordValue(partition: string, producer: string, number: number)
 
 const failuresKept = 20;
 
-/** Reads one partition's log from its start, in parts, and judges it. */
+/** Reads one partition's log from its start or a checkpoint, in parts, and judges it. */
 export class PartitionChecker {
   readonly failures: string[] = [];
-  nextOffset = 0;
+  nextOffset: number;
   private readonly journal: PartitionJournal;
-  private readonly nextNumber = new Map<string, number>();
-  private readonly nextBatch = new Map<string, number>();
+  private readonly nextNumber: Map<string, number>;
 
-  constructor(journal: PartitionJournal) {
+  constructor(journal: PartitionJournal, from: Checkpoint = { offset: 0, nextNumbers: new Map() }) {
     this.journal = journal;
+    this.nextOffset = from.offset;
+    this.nextNumber = new Map(from.nextNumbers);
+  }
+
+  /** Where it is. */
+  checkpoint(): Checkpoint {
+    return { offset: this.nextOffset, nextNumbers: new Map(this.nextNumber) };
   }
 
   /** The next record of the log. */
@@ -112,11 +178,7 @@ export class PartitionChecker {
 
   /** Acknowledged offsets must be where the records are. */
   private seeBatch(producer: string, number: number, offset: number): void {
-    const batches = this.journal.batchesOf(producer);
-    let at = this.nextBatch.get(producer) ?? 0;
-    while (at < batches.length && batches[at]!.firstNumber + batches[at]!.count <= number) at++;
-    this.nextBatch.set(producer, at);
-    const batch = batches[at];
+    const batch = this.journal.batchWith(producer, number);
     if (batch?.baseOffset === undefined || number < batch.firstNumber) return;
     const acknowledged = batch.baseOffset + number - batch.firstNumber;
     if (acknowledged !== offset) {

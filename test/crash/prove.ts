@@ -10,6 +10,7 @@ import { pathToFileURL } from 'node:url';
 import { bundleWithBug } from './broker-process.ts';
 import { bundleBroker } from './bundled-broker.ts';
 import { runCrashTest } from './crash-test.ts';
+import { machineOfKills } from './machine.ts';
 import { type KnownBug, seededBugs } from './seeded-bugs.ts';
 
 const root = resolve(dirname(process.argv[1]!), '../..');
@@ -39,10 +40,13 @@ async function kill(bug: KnownBug | undefined): Promise<readonly string[]> {
   try {
     const { failed } = await runCrashTest({
       program: broker.program,
+      machine: await machineOfKills(),
       cycles: cyclesForKills,
       seed: 11,
       mode: 'both',
+      flushPolicies: ['acks', 'interval', 'always'],
       producers: 3,
+      foreignClients: [],
       keepData: 'never',
       report: (line) => lines.push(line),
     });
