@@ -563,7 +563,6 @@ class EmbeddedEngine implements StorageEngine {
       queues[at] = queue;
       totalBytes += entryBytes(payload.length);
       if (entry.producer !== undefined) hasProducers = true;
-      if (entry.kind === 'data') grade = 'data';
     }
     const verdicts = hasProducers ? this.checkProducers(entries) : undefined;
     if (isRefused || verdicts !== undefined) return this.refuse(group, sources, queues, verdicts);
