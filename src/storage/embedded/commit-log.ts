@@ -10,12 +10,15 @@ import { assert } from '../../util/assert.ts';
 import type { Clock, Timer } from '../../util/clock.ts';
 import { type AppendSlab, SlabList } from './append-slab.ts';
 import type { Checksum } from './checksum.ts';
+import { isNoSpace } from './disk-space.ts';
 import { EntryHeader, flagLastOfGroup, headerBytes, kindSegmentEnd } from './entry-header.ts';
 import { errorCodeOf, type FileSystem, type OpenFile } from './file-system.ts';
 import { locationOf, offsetIn, segmentFileName, segmentOf } from './location.ts';
 import type { EmbeddedSettings } from './settings.ts';
 
 export interface CommitLogEvents {
+  /** A write met a full disk. True: room was made, so that it may be tried again at once. Never rejects. */
+  makeRoom(error: Error): Promise<boolean>;
   /** `written` or `durable` moved. */
   progressed(): void;
   /** A write could not be done for want of space; it will be tried again. */
@@ -161,7 +164,13 @@ export class CommitLog {
     return true;
   }
 
-  /** Closes the segment with an entry that says so. */
+  /** Closes the segment, where it holds anything, with an entry that says so. False when it holds nothing. */
+  closeSegment(epoch: number, storeTimeMs: number): boolean {
+    if (offsetIn(this.appendedPosition) === 0) return false;
+    this.roll(epoch, storeTimeMs);
+    return true;
+  }
+
   private roll(epoch: number, storeTimeMs: number): void {
     const header = this.endHeader;
     header.kind = kindSegmentEnd;
@@ -300,6 +309,7 @@ export class CommitLog {
       await file.write(buffers, offsetIn(from));
     } catch (error) {
       if (!passingCodes.has(errorCodeOf(error) ?? '')) throw error;
+      if (isNoSpace(error) && !this.isClosed && (await this.events.makeRoom(error as Error))) return true;
       if (!this.isFullNow) {
         this.isFullNow = true;
         this.events.full(error as Error);

@@ -32,6 +32,7 @@ import type {
   RewriteResult,
   StorageEngine,
 } from '../engine.ts';
+import { NoRoomError } from '../no-room-error.ts';
 import {
   defaultProducerWindowLimits,
   type ProducerWindow,
@@ -45,6 +46,7 @@ import type { Checksum } from './checksum.ts';
 import { CommitLog } from './commit-log.ts';
 import type { ConsumeQueueIndex } from './consume-queue-index.ts';
 import { layoutOf } from './directory-layout.ts';
+import { DiskSpace, type WriteGrade } from './disk-space.ts';
 import { type EngineChange, encodeEngineChange, encodeIndexChanges } from './engine-changes.ts';
 import {
   EntryHeader,
@@ -100,6 +102,8 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
   const lock = await fileSystem.lock(options.directory);
   try {
     const readGate = new ReadGate(settings.maxReadsAtOnce);
+    const space = new DiskSpace({ fileSystem, directory: options.directory, settings, clock, logger });
+    await space.open();
     const recovered = await recover({
       fileSystem,
       layout: layoutOf(options.directory),
@@ -111,8 +115,9 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
       producerLimits: options.producerLimits ?? defaultProducerWindowLimits,
       readGate,
       acceptLoss: options.acceptLoss === true,
+      space,
     });
-    return new EmbeddedEngine(options, settings, fileSystem, clock, logger, readGate, lock, recovered);
+    return new EmbeddedEngine(options, settings, fileSystem, clock, logger, readGate, lock, space, recovered);
   } catch (error) {
     await lock.release();
     throw error;
@@ -159,6 +164,7 @@ class EmbeddedEngine implements StorageEngine {
   private readonly clock: Clock;
   private readonly logger: Log;
   private readonly lock: DirectoryLock;
+  private readonly space: DiskSpace;
   private readonly stampOffsets: boolean;
   private readonly maxSealedTables: number;
   private readonly queues: Map<QueueId, QueueState>;
@@ -190,6 +196,7 @@ class EmbeddedEngine implements StorageEngine {
     logger: Log,
     readGate: ReadGate,
     lock: DirectoryLock,
+    space: DiskSpace,
     recovered: RecoveredData,
   ) {
     const layout = layoutOf(options.directory);
@@ -198,6 +205,7 @@ class EmbeddedEngine implements StorageEngine {
     this.clock = clock;
     this.logger = logger;
     this.lock = lock;
+    this.space = space;
     this.stampOffsets = options.stampOffsets !== false;
     this.maxSealedTables = settings.maxSealedTables;
     this.storageId = recovered.manifest.storageId;
@@ -223,6 +231,7 @@ class EmbeddedEngine implements StorageEngine {
       { position: recovered.position, segmentExists: recovered.segmentExists },
       {
         progressed: () => this.progressed(),
+        makeRoom: (error) => space.release(error),
         full: (error) => {
           logger.error({ error: error.message }, 'the disk is full: appends are refused until there is room');
           this.visibility.answerUnwritten();
@@ -236,6 +245,7 @@ class EmbeddedEngine implements StorageEngine {
         },
       },
     );
+    space.unwrittenBytes = () => this.commitLog.unwrittenBytes;
     this.segments = new SegmentFiles(fileSystem, layout.commitLog);
     const blockCache = new BlockCache(settings.readBlockBytes, settings.blockCacheBytes, readGate);
     this.reader = new EntryReader(
@@ -256,6 +266,7 @@ class EmbeddedEngine implements StorageEngine {
         clock,
         logger,
         commitLog: this.commitLog,
+        space,
         index: this.queueIndex,
         orderedIndex: this.orderedIndex,
         window: this.window,
@@ -270,6 +281,8 @@ class EmbeddedEngine implements StorageEngine {
       recovered.headSealed,
       recovered.frozen,
     );
+    if (recovered.isManifestDue) space.holdUntil(() => this.maintenance.writeAgain());
+    space.start();
     const { table } = this;
     this.catalogue = {
       get: (key) => table.get(key),
@@ -424,8 +437,8 @@ class EmbeddedEngine implements StorageEngine {
           ? queue.sizeBytes
           : await this.guarded(this.queueIndex.bytesBetween(queue, startOffset, target));
       if (queue.startOffset !== startOffset || queue.isDropped) continue;
-      await this.appendChange({ op: 'trim', queue: queueId, toOffset: target, removedBytes });
-      this.maintenance.reclaimSoon();
+      await this.appendChange({ op: 'trim', queue: queueId, toOffset: target, removedBytes }, 'freeing');
+      this.reclaimSoon();
       return queue.bounds;
     }
   }
@@ -446,7 +459,7 @@ class EmbeddedEngine implements StorageEngine {
     this.leases.get(name)?.lost.abort();
     const granted: GrantedLease = { epoch, lost: new AbortController() };
     this.leases.set(name, granted);
-    await this.appendChange({ op: 'lease', name, epoch });
+    await this.appendChange({ op: 'lease', name, epoch }, 'state');
     return { name, epoch, lost: granted.lost.signal };
   }
 
@@ -476,6 +489,7 @@ class EmbeddedEngine implements StorageEngine {
         await this.maintenance.abandon();
       }
     } finally {
+      await this.space.close();
       await this.commitLog.close().catch((error: Error) => {
         this.logger.error({ error: error.message }, 'the commit log could not be closed cleanly');
       });
@@ -547,6 +561,7 @@ class EmbeddedEngine implements StorageEngine {
     const reason = this.refusal ?? (this.cannotWrite() ? 'storage-fault' : this.fenceRefusal(group));
     if (reason !== undefined) return Promise.resolve(refuseAll(group, reason));
     const { entries } = group;
+    let grade: WriteGrade = 'state';
     const queues: QueueState[] = new Array(entries.length);
     let totalBytes = 0;
     let isRefused = false;
@@ -563,6 +578,7 @@ class EmbeddedEngine implements StorageEngine {
       queues[at] = queue;
       totalBytes += entryBytes(payload.length);
       if (entry.producer !== undefined) hasProducers = true;
+      if (entry.kind === 'data') grade = 'data';
     }
     const verdicts = hasProducers ? this.checkProducers(entries) : undefined;
     if (isRefused || verdicts !== undefined) return this.refuse(group, sources, queues, verdicts);
@@ -574,6 +590,7 @@ class EmbeddedEngine implements StorageEngine {
     if (changeBytes !== undefined) totalBytes += entryBytes(changeBytes.length);
     if (totalBytes === 0) return this.answerNothing();
     assert(totalBytes < largestGroupBytes, 'a group is far smaller than a segment can be');
+    if (!this.space.admits(grade, totalBytes)) return Promise.resolve(refuseAll(group, 'storage-fault'));
     return this.place(
       group,
       (sources ?? undefined) as Sources | undefined,
@@ -736,6 +753,7 @@ class EmbeddedEngine implements StorageEngine {
   /** Makes room for a group. Answers its store time. */
   private begin(totalBytes: number): number {
     const { commitLog } = this;
+    this.space.spent(totalBytes);
     const storeTimeMs = this.nextStoreTimeMs();
     const before = commitLog.appended;
     if (commitLog.beginGroup(totalBytes, this.epoch, storeTimeMs)) {
@@ -790,10 +808,10 @@ class EmbeddedEngine implements StorageEngine {
   }
 
   /** A change of the engine's own, in the log; done to the state at once. Resolves when durable. */
-  private async appendChange(change: EngineChange): Promise<void> {
-    this.mustWrite();
-    const { commitLog, header } = this;
+  private async appendChange(change: EngineChange, grade: WriteGrade): Promise<void> {
     const payload = encodeEngineChange(change);
+    this.mustWrite(grade, payload.length);
+    const { commitLog, header } = this;
     header.storeTimeMs = this.begin(entryBytes(payload.length));
     header.group = commitLog.appended;
     header.epoch = this.epoch;
@@ -807,40 +825,57 @@ class EmbeddedEngine implements StorageEngine {
   }
 
   /** Changes of the engine's own have no refusal to answer. */
-  private mustWrite(): void {
+  private mustWrite(grade: WriteGrade, bytes: number): void {
     if (this.refusal === 'closing') throw new Error('the storage engine is closed or closing');
     if (this.refusal !== undefined) throw new Error('the storage engine has failed');
-    if (this.cannotWrite()) throw new Error('the storage engine has no room to write');
+    if (this.cannotWrite() || !this.space.admits(grade, bytes)) {
+      throw new NoRoomError('the disk is full: nothing can be written until there is room');
+    }
   }
 
   private async updateCatalogue(
     update: CatalogueUpdate,
   ): Promise<{ outcome: 'done'; version: number } | { outcome: 'conflict'; key: string }> {
     const { table, queues } = this;
-    this.mustWrite();
+    const createQueues = update.createQueues ?? [];
+    // Dropping frees space, and so may settings; a new queue is there to be filled.
+    const grade = createQueues.length === 0 ? 'freeing' : 'state';
+    this.mustWrite(grade, 0);
     const key = table.conflict(update.changes);
     if (key !== undefined) return { outcome: 'conflict', key };
-    const createQueues = update.createQueues ?? [];
     const dropQueues = (update.dropQueues ?? []).filter((id) => queues.has(id) || createQueues.includes(id));
     for (const id of createQueues) {
       assert(!queues.has(id), `queue ${id} exists`);
       assert(Number.isSafeInteger(id) && id >= 1, `${id} is no queue id`);
     }
     const version = table.version + 1;
-    const durable = this.appendChange({
-      op: 'catalogue',
-      version,
-      changes: update.changes,
-      createQueues,
-      dropQueues,
-    });
+    const durable = this.appendChange(
+      { op: 'catalogue', version, changes: update.changes, createQueues, dropQueues },
+      grade,
+    );
     for (const id of dropQueues) {
       this.window.dropQueue(id);
       this.watchers.notify(id);
     }
     await durable;
-    if (dropQueues.length > 0) this.maintenance.reclaimSoon();
+    if (dropQueues.length > 0) this.reclaimSoon();
     return { outcome: 'done', version };
+  }
+
+  /** There may be something to give back. On a full disk the head is closed for it: only whole segments can go. */
+  private reclaimSoon(): void {
+    const { commitLog, space } = this;
+    const headBytes = offsetIn(commitLog.appended);
+    if (space.isShort && headBytes >= space.lowWater && !commitLog.isFull && this.refusal === undefined) {
+      const before = commitLog.appended;
+      commitLog.closeSegment(this.epoch, this.nextStoreTimeMs());
+      this.maintenance.segmentSealed({
+        number: segmentOf(before),
+        sizeBytes: offsetIn(before) + headerBytes,
+      });
+      commitLog.endGroup(true, undefined);
+    }
+    this.maintenance.reclaimSoon();
   }
 
   private progressed(): void {

@@ -15,6 +15,7 @@ import type { CommitLog } from './commit-log.ts';
 import type { ConsumeQueueIndex } from './consume-queue-index.ts';
 import type { FrozenTable } from './consume-queue-table.ts';
 import { type DirectoryLayout, producersFileName, stateFileName } from './directory-layout.ts';
+import { type DiskSpace, isNoSpace } from './disk-space.ts';
 import { errorCodeOf, type FileSystem } from './file-system.ts';
 import { locationOf, segmentFileName } from './location.ts';
 import {
@@ -41,6 +42,7 @@ export interface MaintenanceParts {
   readonly clock: Clock;
   readonly logger: Log;
   readonly commitLog: CommitLog;
+  readonly space: DiskSpace;
   readonly index: ConsumeQueueIndex;
   readonly orderedIndex: IndexStore;
   readonly window: ProducerWindow;
@@ -147,6 +149,16 @@ export class Maintenance {
     this.start();
   }
 
+  /** Writes the manifest as it is: what a start on a full disk could not. */
+  async writeAgain(): Promise<void> {
+    while (this.running !== undefined) await this.running;
+    this.running = this.write(this.manifest).finally(() => {
+      this.running = undefined;
+      if (this.jobs.length > 0 || this.reclaimIsDue) this.start();
+    });
+    await this.running;
+  }
+
   /** A block of the run fails its checksum: the run is made again from the log. */
   repair(error: unknown): void {
     if (!(error instanceof RunDamagedError)) return;
@@ -185,8 +197,11 @@ export class Maintenance {
     this.sealedAt = position;
     const bytes = commitLog.totalAppendedBytes;
     this.bytesAtSeal = bytes;
+    // On a full disk nothing may keep a segment from going.
     const takesSnapshot =
-      this.isClosing || bytes - this.bytesAtSnapshot >= this.snapshotBytes * snapshotFactor;
+      this.isClosing ||
+      this.parts.space.isShort ||
+      bytes - this.bytesAtSnapshot >= this.snapshotBytes * snapshotFactor;
     let state: Buffer | undefined;
     let producers: Buffer | undefined;
     if (takesSnapshot) {
@@ -216,11 +231,14 @@ export class Maintenance {
           await this.finishSeal(job);
           this.jobs.shift();
           this.giveRoom();
+        } else if (this.parts.space.isShort && (await this.reclaimOnce())) {
+          // What frees space comes first where there is none.
         } else if (!(await this.mergeOnce()) && !(await this.reclaimOnce())) {
           return;
         }
       } catch (error) {
         if (this.parts.commitLog.hasFailed) return;
+        if (isNoSpace(error) && (await this.parts.space.release(error as Error))) continue;
         if (!passingCodes.has(errorCodeOf(error) ?? '') || this.isClosing) {
           this.parts.commitLog.fail(error as Error);
           return;
@@ -264,6 +282,7 @@ export class Maintenance {
     const bytes = commitLog.totalAppendedBytes;
     const orderedIsDue =
       this.isClosing ||
+      this.parts.space.isShort ||
       orderedIndex.isFull ||
       bytes - this.bytesAtOrderedSeal >= settings.sealBytes * orderedIndexFactor;
     if (orderedIndex.memtableBytes === 0) {
@@ -304,18 +323,20 @@ export class Maintenance {
     if (this.isClosing) return false;
     const { settings } = this.parts;
     const { extents, pieces, indexedTo } = this.manifest;
-    // Two whole segments of the head become an extent.
+    // Two whole segments of the head become an extent; a single one does where space is short, since only extents can go.
     const [first, second] = this.headSealed;
-    if (first !== undefined && second !== undefined && locationOf(second.number + 1, 0) <= indexedTo) {
-      const until = locationOf(second.number + 1, 0);
+    const last = second ?? (this.parts.space.isShort ? first : undefined);
+    if (first !== undefined && last !== undefined && locationOf(last.number + 1, 0) <= indexedTo) {
+      const until = locationOf(last.number + 1, 0);
       const merged = pieces.filter((piece) => piece.to <= until);
       const run = await this.merge(merged);
-      const extent: Extent = { segments: [first, second], run: run.reference, level: 1 };
+      const segments = first === last ? [first] : [first, last];
+      const extent: Extent = { segments, run: run.reference, level: 1 };
       await this.swapRuns(merged, run, {
         extents: [...extents, extent],
         pieces: pieces.filter((piece) => piece.to > until),
-        headSealed: this.headSealed.slice(2),
-        headSegment: second.number + 1,
+        headSealed: this.headSealed.slice(segments.length),
+        headSegment: last.number + 1,
       });
       return true;
     }
@@ -377,7 +398,9 @@ export class Maintenance {
     // Rows before a queue's start were left behind: that start must be as durable as they are gone.
     await commitLog.whenDurable(commitLog.appended);
     await this.write({ ...this.manifest, ...changes });
-    if (changes.headSealed !== undefined) this.headSealed = this.headSealed.slice(2);
+    if (changes.headSegment !== undefined) {
+      this.headSealed = this.headSealed.filter(({ number }) => number >= changes.headSegment!);
+    }
     index.replaceRuns(this.filesOf(old), merged);
     for (const { number } of old) await this.remove(`${layout.consumeQueues}/${runFileName(number)}`);
     await fileSystem.syncDirectory(layout.consumeQueues);

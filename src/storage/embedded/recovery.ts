@@ -13,6 +13,7 @@ import type { Checksum } from './checksum.ts';
 import { ConsumeQueueIndex } from './consume-queue-index.ts';
 import type { FrozenTable } from './consume-queue-table.ts';
 import { type DirectoryLayout, producersFileName, stateFileName } from './directory-layout.ts';
+import { type DiskSpace, isNoSpace } from './disk-space.ts';
 import { decodeEngineChange, decodeIndexChanges, type EngineChange } from './engine-changes.ts';
 import { type EntryHeader, isQueueKind, kindEngineChanges, kindIndexChanges } from './entry-header.ts';
 import { errorCodeOf, type FileSystem } from './file-system.ts';
@@ -48,12 +49,15 @@ export interface RecoveryOptions {
   readonly producerLimits: ProducerWindowLimits;
   readonly readGate: ReadGate;
   readonly acceptLoss: boolean;
+  readonly space: DiskSpace;
 }
 
 /** Everything that a running engine begins with. */
 export interface RecoveredData {
-  /** Durable; says that the log is in use. */
+  /** Durable, unless it is due; says that the log is in use. */
   readonly manifest: Manifest;
+  /** The disk was too full to write it: nothing may be appended before it is. */
+  readonly isManifestDue: boolean;
   readonly queues: Map<QueueId, QueueState>;
   readonly table: CatalogueTable;
   readonly leases: Map<string, number>;
@@ -233,10 +237,12 @@ class Recovery {
         nextFileNumber: this.runContext.nextFileNumber(),
       };
       const written = this.isNew ? next : await this.writtenManifest(next);
-      await this.removeStrays(next);
+      if (written === undefined) await this.removeStrays(manifest, next);
+      else await this.removeStrays(next);
       const segmentPath = `${layout.commitLog}/${segmentFileName(segmentOf(scan.end))}`;
       return {
-        manifest: written,
+        manifest: written ?? next,
+        isManifestDue: written === undefined,
         queues: this.queues,
         table: this.table,
         leases: this.leases,
@@ -477,12 +483,31 @@ class Recovery {
     this.frozen.push(this.index.freeze(from, next));
   }
 
-  /** Copies made again where they were damaged, then the manifest. */
-  private async writtenManifest(next: Manifest): Promise<Manifest> {
-    const { fileSystem, layout, crc32c } = this.options;
-    await this.makeDirectories();
-    for (const restore of this.restorations) await restore();
-    return writeManifest(fileSystem, layout, crc32c, next);
+  /** Copies made again where they were damaged, then the manifest. Undefined where the disk is too full for it, whatever could be removed. */
+  private async writtenManifest(next: Manifest): Promise<Manifest | undefined> {
+    const { fileSystem, layout, crc32c, space, logger } = this.options;
+    const write = async (): Promise<Manifest> => {
+      await this.makeDirectories();
+      for (const restore of this.restorations) await restore();
+      return writeManifest(fileSystem, layout, crc32c, next);
+    };
+    try {
+      return await write();
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      await this.removeStrays(this.manifest, next);
+      await space.release(error as Error);
+    }
+    try {
+      return await write();
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      logger.error(
+        { error: (error as Error).message },
+        'started on a full disk: everything can be read and nothing written until there is room',
+      );
+      return undefined;
+    }
   }
 
   /** Files that none of the manifests names: what was being written when the last process ended. */

@@ -19,6 +19,10 @@ export interface EmbeddedSettings {
   readonly flushIntervalMs: number;
   /** The disk was full: how long until the write is tried again. */
   readonly fullRetryMs: number;
+  /** Kept on disk to be given back when it is full; 0: nothing is kept, and nothing refused early. See disk-space.ts. */
+  readonly reserveBytes: number;
+  /** Less than this free beside the reserve: data is refused. */
+  readonly lowWaterBytes: number;
   /** Unit of disk reads and of the block cache. */
   readonly readBlockBytes: number;
   readonly blockCacheBytes: number;
@@ -49,6 +53,8 @@ export const defaultEmbeddedSettings: EmbeddedSettings = {
   flushDirtyBytes: 8 * mebibyte,
   flushIntervalMs: 500,
   fullRetryMs: 1000,
+  reserveBytes: 0,
+  lowWaterBytes: 32 * mebibyte,
   readBlockBytes: 512 * kibibyte,
   blockCacheBytes: 32 * mebibyte,
   indexCacheBytes: 8 * mebibyte,
