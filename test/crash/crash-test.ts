@@ -210,7 +210,7 @@ class CrashTest {
     if (cycle % readAgainEvery === 0) for (const partition of this.partitions) partition.readAgain();
     const isRead = await this.readAll(failures);
     if (isRead) this.judge(acked);
-    if (!machine.keepsWritten) load.push(...this.startLoad());
+    if (!machine.keepsWritten) load.push(...this.startLoad(cycle > 1 && this.random() < 0.6));
     if (isRead && failures.length === 0 && this.random() < 0.3) load.push(this.trim());
     await Promise.race([pause(20 + this.random() * 230), broker.ended]);
     if (broker.isGone) {
@@ -244,8 +244,10 @@ class CrashTest {
     }
   }
 
-  private startLoad(): Promise<unknown>[] {
+  /** `isQuiet`: nobody asks for more than acks=1, so that nothing is flushed before its interval is over. */
+  private startLoad(isQuiet = false): Promise<unknown>[] {
     const isStopping = (): boolean => this.isStopping;
+    if (isQuiet) return this.producers.map((producer) => producer.produce(this.port, 1));
     return [
       ...this.producers.map((producer) => producer.produce(this.port)),
       ...this.committers.map((committer) => committer.run(this.port, isStopping)),

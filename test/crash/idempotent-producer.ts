@@ -91,8 +91,11 @@ export class IdempotentProducer {
     partition.nextNumber = number;
   }
 
-  /** Produces until the connection goes, or, once stopped, until everything is acknowledged. */
-  async produce(port: number): Promise<void> {
+  /**
+   * Produces until the connection goes, or, once stopped, until everything is acknowledged. `acks`: to the partitions of such
+   * acknowledgements only.
+   */
+  async produce(port: number, acks?: number): Promise<void> {
     for (const partition of this.partitions) {
       for (const batch of partition.unresolved) {
         if (batch.onItsWay) this.resentBatches++;
@@ -107,7 +110,7 @@ export class IdempotentProducer {
     }
     try {
       if (this.producerId === undefined && !(await this.init(client))) return;
-      await this.pump(client);
+      await this.pump(client, acks);
     } catch (error) {
       if (!(error instanceof Error) || error.message !== 'the connection is gone') throw error;
     } finally {
@@ -131,8 +134,9 @@ export class IdempotentProducer {
     return true;
   }
 
-  private async pump(client: WireClient): Promise<void> {
-    const topics = [...new Set(this.partitions.map((partition) => partition.topic))];
+  private async pump(client: WireClient, acks: number | undefined): Promise<void> {
+    const wanted = this.partitions.filter((partition) => acks === undefined || partition.acks === acks);
+    const topics = [...new Set(wanted.map((partition) => partition.topic))];
     await Promise.all(
       topics.map(async (topic) => {
         const ofTopic = this.partitions.filter((partition) => partition.topic === topic);
