@@ -42,6 +42,8 @@ def create(topic, count):
 
 
 def restart_broker():
+    if not control:
+        return  # run by hand, against a broker that nobody here can kill
     urllib.request.urlopen(urllib.request.Request(control + "/restart", method="POST"), timeout=120).read()
 
 
