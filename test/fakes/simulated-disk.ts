@@ -23,6 +23,7 @@ export type DiskCallName =
   | 'close'
   | 'syncDirectory'
   | 'rename'
+  | 'link'
   | 'unlink'
   | 'readdir'
   | 'stat'
@@ -320,6 +321,15 @@ export class SimulatedDisk implements FileSystem {
         [target.name, node],
       ]),
     );
+  }
+
+  async link(from: string, to: string): Promise<void> {
+    await this.call('link', from);
+    const node = this.find(from);
+    if (node === undefined || !node.isFile) throw failure('ENOENT', 'link', from);
+    const target = this.place(to);
+    if (target.directory.current.has(target.name)) throw failure('EEXIST', 'link', to);
+    this.rename_(target.directory, new Map([[target.name, node]]));
   }
 
   async unlink(path: string): Promise<void> {

@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { assert } from '../../util/assert.ts';
 import { type Clock, SystemClock } from '../../util/clock.ts';
 import { type Log, silentLog } from '../../util/log.ts';
+import { type BackupOptions, BackupRefusedError, type BackupReport, type BackupSource } from '../backup.ts';
 import type { CatalogueTable } from '../catalogue-table.ts';
 import type {
   AppendEntry,
@@ -41,6 +42,7 @@ import {
 } from '../producer-window.ts';
 import { QueueWatchers } from '../queue-watchers.ts';
 import { offsetsFrom, withOffsets } from '../row-offsets.ts';
+import { Backups } from './backup.ts';
 import { BlockCache, ReadGate } from './block-cache.ts';
 import type { Checksum } from './checksum.ts';
 import { CommitLog } from './commit-log.ts';
@@ -65,6 +67,7 @@ import { offsetIn, segmentOf } from './location.ts';
 import { Maintenance } from './maintenance.ts';
 import { NodeFileSystem } from './node-file-system.ts';
 import type { IndexPin, IndexStore } from './ordered-index/index-store.ts';
+import { PinningFileSystem } from './pinning-file-system.ts';
 import type { QueueState } from './queue-state.ts';
 import { QueueVisibility } from './queue-visibility.ts';
 import { applyEngineChange, type RecoveredData, recover } from './recovery.ts';
@@ -93,11 +96,14 @@ export interface EmbeddedEngineOptions {
  * Opens the data in `directory`, recovering it where the last process did not end cleanly. Rejects with DirectoryInUseError,
  * DataLossError, ManifestError (messages for the operator) or the system's error; the directory is then as it was.
  */
-export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promise<StorageEngine> {
-  const fileSystem = new StrictFileSystem(options.fileSystem ?? new NodeFileSystem());
+export async function openEmbeddedEngine(
+  options: EmbeddedEngineOptions,
+): Promise<StorageEngine & BackupSource> {
   const settings = { ...defaultEmbeddedSettings, ...options.settings };
   const clock = options.clock ?? new SystemClock();
   const logger = (options.log ?? silentLog).component('storage');
+  const strict = new StrictFileSystem(options.fileSystem ?? new NodeFileSystem());
+  const fileSystem = new PinningFileSystem(strict, logger);
   await makeDirectory(fileSystem, options.directory);
   const lock = await fileSystem.lock(options.directory);
   try {
@@ -153,7 +159,7 @@ const largestGroupBytes = 2 ** 31;
 const maxRowsPerRead = 16 * 1024;
 const notAppended: AppendResult = { outcome: 'not-appended' };
 
-class EmbeddedEngine implements StorageEngine {
+class EmbeddedEngine implements StorageEngine, BackupSource {
   readonly storageId: string;
   readonly epoch: number;
   readonly catalogue: Catalogue;
@@ -177,6 +183,7 @@ class EmbeddedEngine implements StorageEngine {
   private readonly segments: SegmentFiles;
   private readonly reader: EntryReader;
   private readonly maintenance: Maintenance;
+  private readonly backups: Backups;
   private readonly visibility: QueueVisibility;
   private readonly watchers = new QueueWatchers();
   private readonly leases = new Map<string, GrantedLease>();
@@ -191,7 +198,7 @@ class EmbeddedEngine implements StorageEngine {
   constructor(
     options: EmbeddedEngineOptions,
     settings: EmbeddedSettings,
-    fileSystem: FileSystem,
+    fileSystem: PinningFileSystem,
     clock: Clock,
     logger: Log,
     readGate: ReadGate,
@@ -283,6 +290,14 @@ class EmbeddedEngine implements StorageEngine {
     );
     if (recovered.isManifestDue) space.holdUntil(() => this.maintenance.writeAgain());
     space.start();
+    this.backups = new Backups({
+      fileSystem,
+      layout,
+      crc32c: options.crc32c,
+      clock,
+      logger,
+      whenDurable: () => this.endWhenDurable(),
+    });
     const { table } = this;
     this.catalogue = {
       get: (key) => table.get(key),
@@ -463,6 +478,10 @@ class EmbeddedEngine implements StorageEngine {
     return { name, epoch, lost: granted.lost.signal };
   }
 
+  backup(options: BackupOptions): Promise<BackupReport> {
+    return this.backups.backup(options);
+  }
+
   sizes(): EngineSizes {
     const { commitLog } = this;
     return {
@@ -482,6 +501,7 @@ class EmbeddedEngine implements StorageEngine {
     try {
       // What waits for room would wait for ever.
       if (this.commitLog.isFull) this.commitLog.fail(new Error('closed while the disk was full'));
+      await this.backups.close();
       if (!this.commitLog.hasFailed) {
         await this.commitLog.whenDurable(this.commitLog.appended);
         await this.maintenance.close();
@@ -499,6 +519,16 @@ class EmbeddedEngine implements StorageEngine {
       this.watchers.notifyAll();
       await this.lock.release();
     }
+  }
+
+  /** Everything appended until now is durable; answers where it ends. */
+  private async endWhenDurable(): Promise<number> {
+    const { commitLog } = this;
+    if (commitLog.isFull)
+      throw new BackupRefusedError('the disk is full: what was appended is not on it yet');
+    const end = commitLog.appended;
+    await commitLog.whenDurable(end);
+    return end;
   }
 
   /** Links are fetched and condition rows loaded; then everything is checked and fixed at once. */

@@ -48,7 +48,9 @@ export interface FileSystem {
   syncDirectory(path: string): Promise<void>;
   /** Replaces `to` when it exists. */
   rename(from: string, to: string): Promise<void>;
-  /** Removes a file. */
+  /** A second name for a file that exists; rejects with EXDEV, EPERM, ENOTSUP ... where the volume cannot, EEXIST where `to` exists. */
+  link(from: string, to: string): Promise<void>;
+  /** Removes a file's name. */
   unlink(path: string): Promise<void>;
   truncate(path: string, sizeBytes: number): Promise<void>;
   /** Names in the directory, in no order. */

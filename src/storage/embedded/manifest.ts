@@ -156,6 +156,11 @@ export function encodeManifest(manifest: Manifest, crc32c: Checksum): readonly B
   return [Buffer.from(`${head} ${checksum}\n`, 'latin1'), body];
 }
 
+/** As it is written the next time. */
+export function nextManifest(manifest: Manifest): Manifest {
+  return { ...manifest, generation: (manifest.generation ?? 0) + 1 };
+}
+
 /** Both copies durable when it resolves; answers the manifest with its new generation. Only then may files be removed. */
 export async function writeManifest(
   fileSystem: FileSystem,
@@ -163,7 +168,7 @@ export async function writeManifest(
   crc32c: Checksum,
   manifest: Manifest,
 ): Promise<Manifest> {
-  const written = { ...manifest, generation: (manifest.generation ?? 0) + 1 };
+  const written = nextManifest(manifest);
   const content = encodeManifest(written, crc32c);
   await writeTwice(fileSystem, layout.root, layout.mirror, manifestFileName, content);
   return written;

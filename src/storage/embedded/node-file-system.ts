@@ -146,6 +146,10 @@ export class NodeFileSystem implements FileSystem {
     return fs.promises.rename(from, to);
   }
 
+  link(from: string, to: string): Promise<void> {
+    return fs.promises.link(from, to);
+  }
+
   unlink(path: string): Promise<void> {
     return fs.promises.unlink(path);
   }

@@ -8,6 +8,7 @@ import type { Log } from '../../util/log.ts';
 import { CatalogueTable } from '../catalogue-table.ts';
 import type { PayloadFormat, QueueId } from '../engine.ts';
 import { ProducerWindow, type ProducerWindowLimits } from '../producer-window.ts';
+import { incompleteBackupName } from './backup-listing.ts';
 import { BlockCache, type ReadGate } from './block-cache.ts';
 import type { Checksum } from './checksum.ts';
 import { ConsumeQueueIndex } from './consume-queue-index.ts';
@@ -99,6 +100,11 @@ async function checkDirectories({ fileSystem, layout }: RecoveryOptions): Promis
 /** A log, an index or a snapshot without a manifest is not an empty directory. */
 async function refuseForeignData({ fileSystem, layout }: RecoveryOptions): Promise<void> {
   const { root, commitLog, consumeQueues, orderedIndex, snapshots, mirror } = layout;
+  if ((await fileSystem.stat(`${root}/${incompleteBackupName}`)) !== undefined) {
+    throw new DataLossError(
+      `${root} is a backup that was interrupted: it is not whole. Make it again elsewhere`,
+    );
+  }
   for (const directory of [commitLog, consumeQueues, orderedIndex, snapshots, mirror]) {
     if ((await fileSystem.stat(directory)) === undefined) continue;
     for (const name of await fileSystem.readdir(directory)) {

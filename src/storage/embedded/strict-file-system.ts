@@ -77,6 +77,10 @@ export class StrictFileSystem implements FileSystem {
     return this.fileSystem.rename(from, to);
   }
 
+  link(from: string, to: string): Promise<void> {
+    return this.fileSystem.link(from, to);
+  }
+
   unlink(path: string): Promise<void> {
     return this.fileSystem.unlink(path);
   }
