@@ -261,6 +261,8 @@ async function openEngine({ config, clock, log }: GatewayOptions): Promise<Stora
         segmentBytes: settings.long('rmq.commitlog.segment.bytes'),
         tailCacheBytes: settings.long('rmq.cache.tail.bytes'),
         maxUnwrittenBytes: settings.long('rmq.commitlog.unwritten.max.bytes'),
+        reserveBytes: settings.long('rmq.disk.reserve.bytes'),
+        lowWaterBytes: settings.long('rmq.disk.free.min.bytes'),
         flushDirtyBytes: settings.int('rmq.flush.dirty.bytes'),
         flushIntervalMs: Math.min(settings.int('rmq.flush.interval.ms'), settings.flushMs),
         blockCacheBytes: settings.long('rmq.cache.read.bytes'),

@@ -19,6 +19,7 @@ import {
   type ListenerInfo,
   NO_ANSWER,
 } from '../handlers/handler.ts';
+import { NoRoomError } from '../storage/no-room-error.ts';
 import { AssertionFailure } from '../util/assert.ts';
 import type { Log } from '../util/log.ts';
 import type { ConnectionCounters } from './connection-counters.ts';
@@ -371,11 +372,14 @@ export class Connection implements ClientConnection, Flushable {
       'client.id': context.clientId,
       correlation_id: context.correlationId,
     };
-    this.host.log.error(fields, 'a request failed');
+    const isFull = error instanceof NoRoomError;
+    if (isFull) this.host.refusals.note('disk-full', fields, 'refused a request: the disk is full');
+    else this.host.log.error(fields, 'a request failed');
     const handler = context.handler;
     if (handler.fail !== undefined) {
       try {
-        const response = handler.fail(context.request, errorCodes.UNKNOWN_SERVER_ERROR, context);
+        const code = isFull ? errorCodes.KAFKA_STORAGE_ERROR : errorCodes.UNKNOWN_SERVER_ERROR;
+        const response = handler.fail(context.request, code, context);
         this.encode(context, response, context.apiVersion);
         return;
       } catch (second) {

@@ -298,6 +298,8 @@ export class CommitLog {
       segment.closedAt === undefined ? this.appendedPosition : locationOf(number, segment.closedAt);
     if (from === until) {
       this.writtenPosition = locationOf(number + 1, 0);
+      // Nothing may come behind it for long: who waits for the segment's end is not to wait for that.
+      if (!this.isFlushing) void this.flush();
       return true;
     }
     const buffers = this.slabs.slices(from, until, this.settings.maxWriteBytes);

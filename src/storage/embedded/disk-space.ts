@@ -45,7 +45,8 @@ const largestShare = 16;
 const longestStepBytes = 64 * 1024 * 1024;
 /** ... and no more often than this. */
 const shortestStepBytes = 64 * 1024;
-const chunkBytes = 1024 * 1024;
+const chunkBytes = 64 * 1024;
+const writeBytes = 1024 * 1024;
 
 const spaceCodes = new Set(['ENOSPC', 'EDQUOT']);
 
@@ -264,7 +265,10 @@ export class DiskSpace {
 
   private async giveBack(): Promise<boolean> {
     await this.building;
-    return this.removeReserve();
+    const isGiven = await this.removeReserve();
+    // Others may have filled the disk since it was asked last.
+    await this.ask();
+    return isGiven;
   }
 
   private async removeReserve(): Promise<boolean> {
@@ -290,7 +294,7 @@ export class DiskSpace {
   private async build(): Promise<void> {
     const { fileSystem, directory, logger } = this.parts;
     const fileBytes = Math.ceil(this.reserveBytes / reserveFiles);
-    const chunk = incompressible(Math.min(chunkBytes, fileBytes));
+    const chunk = incompressible(chunkBytes);
     try {
       this.heldBytes = 0;
       for (let index = 0; index < reserveFiles; index++) {
@@ -298,8 +302,9 @@ export class DiskSpace {
         if ((await fileSystem.stat(path))?.sizeBytes !== fileBytes) {
           const file = await fileSystem.open(path, 'replace');
           try {
-            for (let at = 0; at < fileBytes && !this.isClosed; at += chunk.length)
-              await file.write([chunk.subarray(0, Math.min(chunk.length, fileBytes - at))], at);
+            for (let at = 0; at < fileBytes && !this.isClosed; at += writeBytes) {
+              await file.write(repeated(chunk, Math.min(writeBytes, fileBytes - at)), at);
+            }
           } finally {
             await file.close();
           }
@@ -319,7 +324,7 @@ export class DiskSpace {
   }
 }
 
-/** File systems that compress or join equal blocks must not make little of it. */
+/** File systems that compress must not make little of it. */
 function incompressible(sizeBytes: number): Buffer {
   const bytes = Buffer.allocUnsafe(sizeBytes);
   let state = 0x2545f491;
@@ -330,4 +335,10 @@ function incompressible(sizeBytes: number): Buffer {
     bytes[at] = state & 0xff;
   }
   return bytes;
+}
+
+function repeated(chunk: Buffer, sizeBytes: number): Uint8Array[] {
+  const views: Uint8Array[] = [];
+  for (let left = sizeBytes; left > 0; left -= chunk.length) views.push(chunk.subarray(0, left));
+  return views;
 }

@@ -175,7 +175,18 @@ export class Maintenance {
     while (this.running !== undefined) await this.running;
     if (this.parts.commitLog.appended > this.manifest.indexedTo || this.isAnythingOlder()) this.seal();
     while (this.running !== undefined) await this.running;
-    await this.write({ ...this.manifest, durablePosition: this.parts.commitLog.durable, isClean: true });
+    const { space, commitLog, logger } = this.parts;
+    try {
+      await space.withRoom(() =>
+        this.write({ ...this.manifest, durablePosition: commitLog.durable, isClean: true }),
+      );
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      logger.warn(
+        { error: (error as Error).message },
+        'no room to note the clean end: the next start looks for itself',
+      );
+    }
   }
 
   /** Waits for what is under way, so that the directory is at rest; nothing more is begun. */
@@ -231,7 +242,7 @@ export class Maintenance {
           await this.finishSeal(job);
           this.jobs.shift();
           this.giveRoom();
-        } else if (this.parts.space.isShort && (await this.reclaimOnce())) {
+        } else if (this.parts.space.isShort && this.reclaimIsDue && (await this.reclaimFirst())) {
           // What frees space comes first where there is none.
         } else if (!(await this.mergeOnce()) && !(await this.reclaimOnce())) {
           return;
@@ -239,6 +250,11 @@ export class Maintenance {
       } catch (error) {
         if (this.parts.commitLog.hasFailed) return;
         if (isNoSpace(error) && (await this.parts.space.release(error as Error))) continue;
+        if (this.isClosing && isNoSpace(error)) {
+          // Made again from the log by the next start.
+          this.jobs = [];
+          return;
+        }
         if (!passingCodes.has(errorCodeOf(error) ?? '') || this.isClosing) {
           this.parts.commitLog.fail(error as Error);
           return;
@@ -404,6 +420,13 @@ export class Maintenance {
     index.replaceRuns(this.filesOf(old), merged);
     for (const { number } of old) await this.remove(`${layout.consumeQueues}/${runFileName(number)}`);
     await fileSystem.syncDirectory(layout.consumeQueues);
+  }
+
+  /** Before anything is merged; what merges make may be removed after them. */
+  private async reclaimFirst(): Promise<boolean> {
+    const isDone = await this.reclaimOnce();
+    this.reclaimIsDue = true;
+    return isDone;
   }
 
   /** Removes one extent of which nothing can be read any more. False when there is none. */

@@ -32,6 +32,20 @@ export const ownKeys = [
     { valid: atLeast(1048576) },
   ),
   define(
+    'rmq.disk.reserve.bytes',
+    'LONG',
+    33554432,
+    'Bytes of disk that are kept, to be given back when it is full, so that deleting still works; on a small volume a sixteenth of it. 0: none, and data is not refused before the disk is full.',
+    { valid: atLeast(0) },
+  ),
+  define(
+    'rmq.disk.free.min.bytes',
+    'LONG',
+    33554432,
+    'While less than this is free beside the reserve, producers are refused with KAFKA_STORAGE_ERROR; on a small volume a thirty-second of it.',
+    { valid: atLeast(0) },
+  ),
+  define(
     'rmq.commitlog.accept.loss',
     'BOOLEAN',
     false,
