@@ -71,12 +71,11 @@ export function compactBatch(payload: Buffer, mustStay: boolean, rules: Compacti
   const isControl = batchIsControl(payload, 0);
   const baseOffset = exact(batchBaseOffset(payload, 0));
   const lastOffset = baseOffset + batchLastOffsetDelta(payload, 0);
-  const discardable = isControl
-    ? rules.transactions.onControlBatch(payload, 0, lastOffset)
-    : rules.transactions.onDataBatch(payload, 0, lastOffset);
+  const markerUse = isControl ? rules.transactions.onControlBatch(payload, 0, lastOffset) : undefined;
+  const isAborted = !isControl && rules.transactions.onDataBatch(payload, 0, lastOffset);
   const horizonMs = batchHasDeleteHorizon(payload, 0) ? asTime(batchBaseTimestamp(payload, 0)) : undefined;
   const isPastHorizon = horizonMs !== undefined && horizonMs <= rules.nowMs;
-  const discards = isControl ? discardable && isPastHorizon : discardable;
+  const discards = isAborted || (markerUse === 'none' && isPastHorizon);
   const cursor = openBatch(payload, 0, { limitBytes: rules.decompressedLimitBytes });
   const kept = new KeptRecords();
   while (cursor.next()) {
@@ -93,7 +92,7 @@ export function compactBatch(payload: Buffer, mustStay: boolean, rules: Compacti
   }
   const needsHorizon =
     horizonMs === undefined &&
-    (kept.hasTombstone || (isControl && discardable)) &&
+    (kept.hasTombstone || (isControl && markerUse !== 'needed')) &&
     rules.deleteRetentionMs >= 0;
   const recordsAfter = kept.count;
   if (needsHorizon && Number.isFinite(rules.deleteRetentionMs)) {

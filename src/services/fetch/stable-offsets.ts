@@ -19,6 +19,16 @@ export interface StableOffsets {
     fromOffset: number,
     toOffset: number,
   ): MaybePromise<readonly AbortedTransaction[]>;
+  /**
+   * Wakes after the queue's last stable offset moved for another reason than its visible end. Returns how to stop. Missing where that
+   * never happens.
+   */
+  watch?(queue: QueueId, wake: () => void): () => void;
+  /**
+   * Compaction removed every record of these: they are listed no more. Their markers go only after that, since a reader who is told of
+   * an aborted transaction passes over all that its producer wrote until it finds the marker. Where this is missing the markers stay.
+   */
+  forgetAborted?(queue: QueueId, transactions: readonly AbortedTransaction[]): Promise<void>;
 }
 
 const none: readonly AbortedTransaction[] = [];

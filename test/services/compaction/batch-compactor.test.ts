@@ -252,7 +252,10 @@ describe('transactions', () => {
     expect(batchIsControl(log[1]!, 0)).toBe(true);
     log = pass(log, nowMs + retentionMs - 1, aborted);
     expect(offsets(log)).toEqual([11, 12, 13]);
+    // As long as it is listed, readers wait for its marker.
     log = pass(log, nowMs + retentionMs, aborted);
+    expect(offsets(log)).toEqual([11, 12, 13]);
+    log = pass(log, nowMs + retentionMs, []);
     expect(offsets(log)).toEqual([11, 13]);
   });
 

@@ -206,20 +206,17 @@ export const topicKeys = [
     'log.segment.bytes',
     'INT',
     1073741824,
-    'Size of the files of a partition. All partitions share one log here.',
+    'How many bytes at the end of a partition are not compacted. All partitions share one log here.',
     {
       valid: atLeast(1048576),
       update: dynamic,
-      standing: 'ignored',
     },
   ),
-  define('log.roll.ms', 'LONG', null, 'Age at which a partition gets a new file.', {
+  define('log.roll.ms', 'LONG', null, 'Age from which records of a partition may be compacted.', {
     update: dynamic,
-    standing: 'ignored',
   }),
-  define('log.roll.hours', 'INT', 168, 'Age at which a partition gets a new file, in hours.', {
+  define('log.roll.hours', 'INT', 168, 'Age from which records of a partition may be compacted, in hours.', {
     valid: atLeast(1),
-    standing: 'ignored',
   }),
   define('log.roll.jitter.ms', 'LONG', null, 'A random time taken off log.roll.ms.', {
     update: dynamic,
@@ -265,29 +262,24 @@ export const topicKeys = [
       standing: 'ignored',
     },
   ),
-  define('log.cleaner.enable', 'BOOLEAN', true, 'Compaction runs.', { standing: 'ignored' }),
-  define('log.cleaner.threads', 'INT', 1, 'Threads that compact.', {
+  define('log.cleaner.enable', 'BOOLEAN', true, 'Compaction runs.'),
+  define('log.cleaner.threads', 'INT', 1, 'Threads that compact. One thread does it here; 0 stops it.', {
     valid: atLeast(0),
     update: dynamic,
-    standing: 'ignored',
   }),
   define('log.cleaner.backoff.ms', 'LONG', 15000, 'Pause of the cleaner when there is nothing to clean.', {
     valid: atLeast(0),
     update: dynamic,
-    standing: 'ignored',
   }),
   define('log.cleaner.dedupe.buffer.size', 'LONG', 134217728, 'Memory of the cleaner for the keys it saw.', {
     update: dynamic,
-    standing: 'ignored',
   }),
   define('log.cleaner.io.buffer.load.factor', 'DOUBLE', 0.9, 'How full that memory may get.', {
     update: dynamic,
-    standing: 'ignored',
   }),
   define('log.cleaner.io.buffer.size', 'INT', 524288, 'Buffers of the cleaner for reading and writing.', {
     valid: atLeast(0),
     update: dynamic,
-    standing: 'ignored',
   }),
   define(
     'log.cleaner.io.max.bytes.per.second',
@@ -296,7 +288,6 @@ export const topicKeys = [
     'How fast the cleaner may read and write.',
     {
       update: dynamic,
-      standing: 'ignored',
     },
   ),
   define(
