@@ -294,6 +294,25 @@ export interface EngineSizes {
   readonly unwrittenBytes: number;
 }
 
+/** What the engine's space is used for, and what cleaning it cost. Counters begin at 0 with every start. */
+export interface SpaceFacts {
+  /** Bytes of sealed data that count, and that do not and wait to be given back; as of the last time that it was looked over. */
+  readonly liveBytes: number;
+  readonly reclaimableBytes: number;
+  /** Appended since the start; with `copiedBytes` it tells the write amplification. */
+  readonly appendedBytes: number;
+  /** Written again by rewrites and cleaning. */
+  readonly copiedBytes: number;
+  /** Given back by copying what was left. */
+  readonly reclaimedBytes: number;
+  readonly rewrites: number;
+  readonly spacePasses: number;
+  /** Passes and rewrites that were given up. */
+  readonly failures: number;
+  /** Damaged entries met on the way (each time they are). */
+  readonly damagedEntries: number;
+}
+
 export interface StorageEngine {
   /** Names the data: kept with it, the same after every restart (Kafka's cluster id is made from it). 16 bytes, base64url. */
   readonly storageId: string;
@@ -361,6 +380,7 @@ export interface StorageEngine {
   acquireLease(name: string): Promise<Lease>;
 
   sizes(): EngineSizes;
+  spaceFacts(): SpaceFacts;
   /** Resolves with the reason when the engine can no longer keep its promises (a failed fsync); the process must stop. */
   readonly failed: Promise<Error>;
   /** Refuses new appends, makes everything durable, marks a clean end. */

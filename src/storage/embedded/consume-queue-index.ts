@@ -78,6 +78,12 @@ export class ConsumeQueueIndex {
     for (const run of old) run.retire();
   }
 
+  /** These are the runs from now on, oldest first, all at once; those of `open` that are not among them are let go. */
+  arrange(runs: readonly RunFile[], open: Iterable<RunFile>): void {
+    this.runFiles = runs;
+    for (const run of open) if (!runs.includes(run)) run.retire();
+  }
+
   setRuns(runs: readonly RunFile[]): void {
     this.runFiles = runs;
   }

@@ -30,7 +30,9 @@ import type {
   ReadOptions,
   ReadResult,
   RefusalReason,
+  RewriteRequest,
   RewriteResult,
+  SpaceFacts,
   StorageEngine,
 } from '../engine.ts';
 import { NoRoomError } from '../no-room-error.ts';
@@ -45,6 +47,8 @@ import { offsetsFrom, withOffsets } from '../row-offsets.ts';
 import { Backups } from './backup.ts';
 import { BlockCache, ReadGate } from './block-cache.ts';
 import type { Checksum } from './checksum.ts';
+import { Cleaner } from './cleaning/cleaner.ts';
+import { ReadsInFlight } from './cleaning/reads-in-flight.ts';
 import { CommitLog } from './commit-log.ts';
 import type { ConsumeQueueIndex } from './consume-queue-index.ts';
 import { layoutOf } from './directory-layout.ts';
@@ -183,6 +187,8 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
   private readonly segments: SegmentFiles;
   private readonly reader: EntryReader;
   private readonly maintenance: Maintenance;
+  private readonly cleaner: Cleaner;
+  private readonly readsInFlight = new ReadsInFlight();
   private readonly backups: Backups;
   private readonly visibility: QueueVisibility;
   private readonly watchers = new QueueWatchers();
@@ -278,6 +284,7 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
         orderedIndex: this.orderedIndex,
         window: this.window,
         segments: this.segments,
+        readsInFlight: this.readsInFlight,
         blockCache,
         runContext: recovered.runContext,
         encodeState: () => this.encodeState(),
@@ -288,6 +295,23 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
       recovered.headSealed,
       recovered.frozen,
     );
+    this.cleaner = new Cleaner({
+      fileSystem,
+      layout,
+      crc32c: options.crc32c,
+      format: options.payloadFormat,
+      settings,
+      clock,
+      logger,
+      epoch: this.epoch,
+      queues: this.queues,
+      commitLog: this.commitLog,
+      index: this.queueIndex,
+      maintenance: this.maintenance,
+      segments: this.segments,
+      runContext: recovered.runContext,
+      closeHead: () => this.closeHead(),
+    });
     if (recovered.isManifestDue) space.holdUntil(() => this.maintenance.writeAgain());
     space.start();
     this.backups = new Backups({
@@ -347,17 +371,30 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     };
     const rows = this.spareRows.pop() ?? new EntryRows();
     rows.clear();
+    const generation = this.readsInFlight.enter();
     const result = this.queueIndex.collectFromMemory(queue, fromOffset, limits, rows)
       ? this.readRows(queue, fromOffset, rows)
       : this.readFromRuns(queue, fromOffset, limits, rows);
     if (!(result instanceof Promise)) {
+      this.readsInFlight.leave(generation);
       this.keepRows(rows);
       return result;
     }
-    return result.finally(() => this.keepRows(rows));
+    return result.finally(() => {
+      this.readsInFlight.leave(generation);
+      this.keepRows(rows);
+    });
   }
 
-  async entries(queueId: QueueId, fromOffset: number, limit: number): Promise<readonly EntryFacts[]> {
+  entries(queueId: QueueId, fromOffset: number, limit: number): Promise<readonly EntryFacts[]> {
+    return this.readsInFlight.during(() => this.entriesNow(queueId, fromOffset, limit));
+  }
+
+  private async entriesNow(
+    queueId: QueueId,
+    fromOffset: number,
+    limit: number,
+  ): Promise<readonly EntryFacts[]> {
     const queue = this.queues.get(queueId);
     if (queue === undefined || limit <= 0) return [];
     const rows = new EntryRows();
@@ -380,7 +417,11 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     return this.watchers.watch(queues, wake);
   }
 
-  async findByTime(queueId: QueueId, timestampMs: number): Promise<EntryFacts | undefined> {
+  findByTime(queueId: QueueId, timestampMs: number): Promise<EntryFacts | undefined> {
+    return this.readsInFlight.during(() => this.findByTimeNow(queueId, timestampMs));
+  }
+
+  private async findByTimeNow(queueId: QueueId, timestampMs: number): Promise<EntryFacts | undefined> {
     const queue = this.queues.get(queueId);
     if (queue === undefined) return undefined;
     const rows = new EntryRows();
@@ -389,7 +430,11 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     return rows.length === 0 ? undefined : this.factsOf(queue, rows, 0);
   }
 
-  async findLargestTime(queueId: QueueId): Promise<EntryFacts | undefined> {
+  findLargestTime(queueId: QueueId): Promise<EntryFacts | undefined> {
+    return this.readsInFlight.during(() => this.findLargestTimeNow(queueId));
+  }
+
+  private async findLargestTimeNow(queueId: QueueId): Promise<EntryFacts | undefined> {
     const queue = this.queues.get(queueId);
     if (queue === undefined) return undefined;
     const { startOffset, visibleEndOffset } = queue;
@@ -400,7 +445,14 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     return rows.length === 0 ? undefined : this.factsOf(queue, rows, 0);
   }
 
-  async findEpochEnd(
+  findEpochEnd(
+    queueId: QueueId,
+    epoch: number,
+  ): Promise<{ readonly epoch: number; readonly endOffset: number } | undefined> {
+    return this.readsInFlight.during(() => this.findEpochEndNow(queueId, epoch));
+  }
+
+  private async findEpochEndNow(
     queueId: QueueId,
     epoch: number,
   ): Promise<{ readonly epoch: number; readonly endOffset: number } | undefined> {
@@ -424,6 +476,8 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     if (rows.length === 0) return undefined;
     const found = await epochOf(rows, 0);
     if (found === undefined) return undefined;
+    // What was found was rewritten away, and this is the one after it.
+    if (found > epoch) return this.findEpochEndNow(queueId, epoch);
     return { epoch: found, endOffset: rows.length > 1 ? rows.baseOffsets[1]! : visibleEndOffset };
   }
 
@@ -440,7 +494,12 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     for (;;) {
       const queue = this.queues.get(queueId);
       if (queue === undefined) return undefined;
-      const { startOffset } = queue;
+      const settling = this.cleaner.whenSettled();
+      if (settling !== undefined) {
+        await settling;
+        continue;
+      }
+      const { startOffset, rewrites } = queue;
       const target = Math.min(toOffset, queue.visibleEndOffset);
       if (target <= startOffset) {
         // An earlier trim to there may still be on its way to the disk.
@@ -452,14 +511,22 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
           ? queue.sizeBytes
           : await this.guarded(this.queueIndex.bytesBetween(queue, startOffset, target));
       if (queue.startOffset !== startOffset || queue.isDropped) continue;
+      if (queue.rewrites !== rewrites || this.cleaner.whenSettled() !== undefined) continue;
       await this.appendChange({ op: 'trim', queue: queueId, toOffset: target, removedBytes }, 'freeing');
       this.reclaimSoon();
       return queue.bounds;
     }
   }
 
-  rewrite(): Promise<readonly (RewriteResult | undefined)[]> {
-    return Promise.reject(new Error('the storage engine cannot rewrite entries yet'));
+  rewrite(requests: readonly RewriteRequest[]): Promise<readonly (RewriteResult | undefined)[]> {
+    if (this.refusal !== undefined) {
+      return Promise.reject(new Error('the storage engine is closed, closing or has failed'));
+    }
+    return this.cleaner.rewrite(requests);
+  }
+
+  spaceFacts(): SpaceFacts {
+    return this.cleaner.spaceFacts();
   }
 
   index(name: string): OrderedIndex {
@@ -501,6 +568,7 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     try {
       // What waits for room would wait for ever.
       if (this.commitLog.isFull) this.commitLog.fail(new Error('closed while the disk was full'));
+      await this.cleaner.stop();
       await this.backups.close();
       if (!this.commitLog.hasFailed) {
         await this.commitLog.whenDurable(this.commitLog.appended);
@@ -573,7 +641,9 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
       return undefined;
     const result = await this.read(queue, { fromOffset: offset, maxBytes: 0, atLeastOne: true });
     if (result.outcome !== 'read') return undefined;
-    const copy = result.payloads.length === 0 ? undefined : Buffer.concat(result.payloads);
+    // In a gap the read goes on with the next entry, which is not the one that was meant.
+    const isThere = result.payloads.length > 0 && result.baseOffset <= offset;
+    const copy = isThere ? Buffer.concat(result.payloads) : undefined;
     result.release();
     return copy;
   }
@@ -791,6 +861,7 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
         number: segmentOf(before),
         sizeBytes: offsetIn(before) + headerBytes,
       });
+      this.cleaner.checkSoon();
     }
     return storeTimeMs;
   }
@@ -897,15 +968,21 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     const { commitLog, space } = this;
     const headBytes = offsetIn(commitLog.appended);
     if (space.isShort && headBytes >= space.lowWater && !commitLog.isFull && this.refusal === undefined) {
-      const before = commitLog.appended;
-      commitLog.closeSegment(this.epoch, this.nextStoreTimeMs());
-      this.maintenance.segmentSealed({
-        number: segmentOf(before),
-        sizeBytes: offsetIn(before) + headerBytes,
-      });
-      commitLog.endGroup(true, undefined);
+      this.closeHead();
     }
     this.maintenance.reclaimSoon();
+    this.cleaner.checkSoon();
+  }
+
+  private closeHead(): void {
+    const { commitLog } = this;
+    const before = commitLog.appended;
+    if (!commitLog.closeSegment(this.epoch, this.nextStoreTimeMs())) return;
+    this.maintenance.segmentSealed({
+      number: segmentOf(before),
+      sizeBytes: offsetIn(before) + headerBytes,
+    });
+    commitLog.endGroup(true, undefined);
   }
 
   private progressed(): void {

@@ -29,13 +29,13 @@ export const kindIndexChanges = 4;
 export const kindEngineChanges = 5;
 /** The segment ends here by intent. Queue 0, no payload. */
 export const kindSegmentEnd = 6;
-/** Kept for the cleaner: an entry that was moved from elsewhere. */
-export const kindMoved = 7;
 
 export const flagLastOfGroup = 1;
 export const flagSync = 2;
 export const flagProducer = 4;
 export const flagTransactional = 8;
+/** The cleaner copied it: location and group are its new ones, and it is a group of its own whatever it was in. */
+export const flagMoved = 16;
 
 export function isQueueKind(kind: number): boolean {
   return kind >= kindData && kind <= kindMarker;

@@ -2,6 +2,20 @@
 export const segmentSpan = 2 ** 32;
 const inverseSpan = 2 ** -32;
 
+/** Segments are numbered below this, so that every location is a safe integer. */
+export const segmentNumberLimit = 2 ** 21;
+
+/**
+ * The cleaner's segments are numbered from here up, those of the head below: a cleaned segment never stands in the way of the log,
+ * and recovery, which reads the head only, does not see it. The head's numbers are used once and get seven parts in eight; the
+ * cleaner's come round again, since it removes what it replaces.
+ */
+export const firstCleanedSegment = segmentNumberLimit - 2 ** 18;
+
+export function isCleanedSegment(segment: number): boolean {
+  return segment >= firstCleanedSegment;
+}
+
 export function locationOf(segment: number, offset: number): number {
   return segment * segmentSpan + offset;
 }

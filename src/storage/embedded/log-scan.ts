@@ -21,6 +21,7 @@ import {
 import type { FileSystem, OpenFile } from './file-system.ts';
 import {
   describeLocation,
+  isCleanedSegment,
   locationOf,
   offsetIn,
   segmentFileName,
@@ -67,12 +68,12 @@ export interface ScanResult {
 const windowBytes = 4 * 1024 * 1024;
 const longestPause = 64;
 
-/** Numbers of the segment files in the directory, ascending. */
+/** Numbers of the head's segment files in the directory, ascending; the cleaner's are no part of the log that is read on. */
 export async function listSegments(fileSystem: FileSystem, directory: string): Promise<number[]> {
   const numbers: number[] = [];
   for (const name of await fileSystem.readdir(directory)) {
     const number = segmentOfFileName(name);
-    if (number !== undefined) numbers.push(number);
+    if (number !== undefined && !isCleanedSegment(number)) numbers.push(number);
   }
   return numbers.sort((a, b) => a - b);
 }
@@ -140,7 +141,9 @@ class LogScan {
 
   async run(): Promise<ScanResult> {
     const { fileSystem, directory, from } = this.options;
-    this.segments = await listSegments(fileSystem, directory);
+    this.segments = isCleanedSegment(segmentOf(from))
+      ? [segmentOf(from)]
+      : await listSegments(fileSystem, directory);
     let at = from;
     let seen = 0;
     try {

@@ -11,22 +11,25 @@ import type { QueueId } from '../engine.ts';
 import type { ProducerWindow } from '../producer-window.ts';
 import type { BlockCache } from './block-cache.ts';
 import type { Checksum } from './checksum.ts';
+import type { ReadsInFlight } from './cleaning/reads-in-flight.ts';
 import type { CommitLog } from './commit-log.ts';
 import type { ConsumeQueueIndex } from './consume-queue-index.ts';
 import type { FrozenTable } from './consume-queue-table.ts';
 import { type DirectoryLayout, producersFileName, stateFileName } from './directory-layout.ts';
 import { type DiskSpace, isNoSpace } from './disk-space.ts';
 import { errorCodeOf, type FileSystem } from './file-system.ts';
-import { locationOf, segmentFileName } from './location.ts';
+import { isCleanedSegment, locationOf, segmentFileName } from './location.ts';
 import {
   type Extent,
   type Manifest,
   type RunReference,
   type SegmentReference,
+  type SizeChange,
   writeManifest,
 } from './manifest.ts';
 import { writeTwice } from './mirror.ts';
 import type { IndexStore } from './ordered-index/index-store.ts';
+import { QueueSet } from './queue-set.ts';
 import { pause, type RunContext, rebuildRun, writeFrozenTable } from './run-build.ts';
 import { RunDamagedError, RunFile, runFileName } from './run-file.ts';
 import { mergeRuns } from './run-merge.ts';
@@ -47,6 +50,7 @@ export interface MaintenanceParts {
   readonly orderedIndex: IndexStore;
   readonly window: ProducerWindow;
   readonly segments: SegmentFiles;
+  readonly readsInFlight: ReadsInFlight;
   readonly blockCache: BlockCache;
   readonly runContext: RunContext;
   /** As of the end of the last group. */
@@ -56,11 +60,21 @@ export interface MaintenanceParts {
   startOffsetOf(queue: QueueId): number | undefined;
 }
 
+/** What else changes with the extents. */
+export interface ExtentChanges {
+  readonly nextCleanedSegment: number;
+  readonly sizeChanges?: readonly SizeChange[];
+}
+
 interface SealJob {
   readonly frozen: FrozenTable;
   /** Taken when the table was cut off; undefined: not this time. */
   readonly state: Buffer | undefined;
   readonly producers: Buffer | undefined;
+  /** The newest rewrite that the state knows of. */
+  readonly sizeSequence: number;
+  /** Nothing may be left that an earlier segment is needed for. */
+  readonly isFull: boolean;
 }
 
 const passingCodes = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE']);
@@ -88,6 +102,14 @@ export class Maintenance {
   private roomPromise: Promise<void> | undefined;
   private roomResolve: (() => void) | undefined;
   private repairing = new Set<RunFile>();
+  /** Numbers of the runs of extents that the cleaner works on: they stay as they are. */
+  private readonly claimed = new Set<number>();
+  private tasks: (() => Promise<void>)[] = [];
+  private wantsSnapshots = false;
+  private sizeSequence: number;
+  private removing: Promise<void> = Promise.resolve();
+  private stopWaiting: () => void = () => {};
+  private readonly stopped: Promise<void>;
 
   /** `recovered`: tables of segments that were read again at the start, in the index already. */
   constructor(
@@ -100,7 +122,14 @@ export class Maintenance {
     this.manifest = manifest;
     this.headSealed = [...headSealed];
     this.sealedAt = recovered.at(-1)?.to ?? manifest.indexedTo;
-    for (const frozen of recovered) this.jobs.push({ frozen, state: undefined, producers: undefined });
+    this.sizeSequence = manifest.sizeChanges?.at(-1)?.sequence ?? 0;
+    this.stopped = new Promise((resolve) => {
+      this.stopWaiting = resolve;
+    });
+    const { sizeSequence } = this;
+    for (const frozen of recovered) {
+      this.jobs.push({ frozen, state: undefined, producers: undefined, sizeSequence, isFull: false });
+    }
     // Much was replayed: the next start shall not do it all again.
     if (parts.index.tableRows * 4 > parts.settings.sealEntries) this.seal();
     if (this.jobs.length > 0) this.start();
@@ -116,6 +145,142 @@ export class Maintenance {
     for (const run of this.manifest.pieces) bytes += run.sizeBytes;
     for (const segment of this.headSealed) bytes += segment.sizeBytes;
     return bytes;
+  }
+
+  get extents(): readonly Extent[] {
+    return this.manifest.extents;
+  }
+
+  /** The first segment that is in no extent. */
+  get headSegment(): number {
+    return this.manifest.headSegment;
+  }
+
+  /** A start replays the log from here: what an extent after it holds may still be needed, whatever queues say. */
+  get replayedFrom(): number {
+    const { state, producers, orderedIndex } = this.manifest;
+    return Math.min(state.position, producers.position, orderedIndex.position);
+  }
+
+  get nextCleanedSegment(): number | undefined {
+    return this.manifest.nextCleanedSegment;
+  }
+
+  /** Rewrites whose sizes no state snapshot knows of yet. */
+  get pendingSizeChanges(): number {
+    return this.manifest.sizeChanges?.length ?? 0;
+  }
+
+  nextSizeSequence(): number {
+    return this.sizeSequence + 1;
+  }
+
+  /** Extents with these runs are neither merged nor removed until they are let go. */
+  claim(extents: readonly Extent[]): void {
+    for (const { run } of extents) this.claimed.add(run.number);
+  }
+
+  letGo(extents: readonly Extent[]): void {
+    for (const { run } of extents) this.claimed.delete(run.number);
+    this.start();
+  }
+
+  /** Does the work when every seal that is due was done, while nothing else changes the manifest. Rejects as the work does. */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.tasks.push(async () => {
+        if (this.parts.commitLog.hasFailed) {
+          reject(new Error('the storage engine has failed'));
+          return;
+        }
+        await work().then(resolve, reject);
+      });
+      this.start();
+    });
+  }
+
+  /** Like every other change of the manifest: what is not a want of space, and may have been half done, fails the log. */
+  private async seriously(change: () => Promise<void>): Promise<void> {
+    try {
+      await change();
+    } catch (error) {
+      if (error instanceof RunDamagedError) this.repair(error);
+      else if (!passingCodes.has(errorCodeOf(error) ?? '')) this.parts.commitLog.fail(error as Error);
+      throw error;
+    }
+  }
+
+  /** All sealed segments of the head become an extent. Inside `exclusive`. */
+  promoteHead(): Promise<void> {
+    return this.seriously(() => this.promote());
+  }
+
+  private async promote(): Promise<void> {
+    const { extents, pieces, indexedTo } = this.manifest;
+    const segments = this.headSealed.filter(({ number }) => locationOf(number + 1, 0) <= indexedTo);
+    if (segments.length === 0) return;
+    const headSegment = segments.at(-1)!.number + 1;
+    const isOld = (piece: RunReference): boolean => piece.to <= locationOf(headSegment, 0);
+    const merged = pieces.filter(isOld);
+    const run = merged.length > 1 ? await this.merge(merged) : undefined;
+    const extent: Extent = { segments, run: run?.reference ?? merged[0]!, level: 1 };
+    const changes = {
+      extents: [...extents, extent],
+      pieces: pieces.filter((piece) => !isOld(piece)),
+      headSealed: this.headSealed.filter(({ number }) => number >= headSegment),
+      headSegment,
+    };
+    await this.swapRuns(run === undefined ? [] : merged, run, changes);
+  }
+
+  /**
+   * These are the extents from now on: manifest, index, then `published`, in one go; what only earlier ones consisted of is
+   * removed once no look-up can ask for it. Inside `exclusive`. `fresh`: their runs that were not there before; the index has
+   * them then.
+   */
+  replaceExtents(
+    extents: readonly Extent[],
+    fresh: readonly RunFile[],
+    changes: ExtentChanges,
+    published: () => void,
+  ): Promise<void> {
+    return this.seriously(() => this.putExtents(extents, fresh, changes, published));
+  }
+
+  private async putExtents(
+    extents: readonly Extent[],
+    fresh: readonly RunFile[],
+    changes: ExtentChanges,
+    published: () => void,
+  ): Promise<void> {
+    const { commitLog, index, layout } = this.parts;
+    const before = this.manifest.extents;
+    await commitLog.whenDurable(commitLog.appended);
+    const sizeChanges = [...(this.manifest.sizeChanges ?? []), ...(changes.sizeChanges ?? [])];
+    const { nextCleanedSegment } = changes;
+    await this.write({ ...this.manifest, extents, nextCleanedSegment, sizeChanges });
+    this.sizeSequence = sizeChanges.at(-1)?.sequence ?? this.sizeSequence;
+    const open = [...index.runs, ...fresh];
+    const byNumber = new Map(open.map((run) => [run.reference.number, run]));
+    const runs = extents.map(({ run, without }) => leavingOut(byNumber.get(run.number)!, without));
+    for (const piece of this.manifest.pieces) runs.push(byNumber.get(piece.number)!);
+    index.arrange(runs, open);
+    published();
+    const kept = new Set(extents.map(({ run }) => run.number));
+    const gone = before.filter(({ run }) => !kept.has(run.number));
+    for (const { run } of gone) await this.remove(`${layout.consumeQueues}/${runFileName(run.number)}`);
+    const keptSegments = new Set(extents.flatMap(({ segments }) => segments.map(({ number }) => number)));
+    this.removeSegments(
+      gone
+        .flatMap(({ segments }) => segments.map(({ number }) => number))
+        .filter((number) => !keptSegments.has(number)),
+    );
+  }
+
+  /** Has state and all else brought up to date, so that nothing keeps an old segment. */
+  snapshotSoon(): void {
+    this.wantsSnapshots = true;
+    this.seal();
   }
 
   /** After every group. */
@@ -172,6 +337,8 @@ export class Maintenance {
   /** Seals what is left, takes snapshots and marks the manifest as clean. The log must be durable and at rest. */
   async close(): Promise<void> {
     this.isClosing = true;
+    this.stopWaiting();
+    await this.removing;
     while (this.running !== undefined) await this.running;
     if (this.parts.commitLog.appended > this.manifest.indexedTo || this.isAnythingOlder()) this.seal();
     while (this.running !== undefined) await this.running;
@@ -192,8 +359,10 @@ export class Maintenance {
   /** Waits for what is under way, so that the directory is at rest; nothing more is begun. */
   async abandon(): Promise<void> {
     this.isClosing = true;
+    this.stopWaiting();
     this.jobs = [];
     while (this.running !== undefined) await this.running;
+    await this.removing;
   }
 
   private isAnythingOlder(): boolean {
@@ -209,10 +378,9 @@ export class Maintenance {
     const bytes = commitLog.totalAppendedBytes;
     this.bytesAtSeal = bytes;
     // On a full disk nothing may keep a segment from going.
-    const takesSnapshot =
-      this.isClosing ||
-      this.parts.space.isShort ||
-      bytes - this.bytesAtSnapshot >= this.snapshotBytes * snapshotFactor;
+    const isFull = this.isClosing || this.parts.space.isShort || this.wantsSnapshots;
+    this.wantsSnapshots = false;
+    const takesSnapshot = isFull || bytes - this.bytesAtSnapshot >= this.snapshotBytes * snapshotFactor;
     let state: Buffer | undefined;
     let producers: Buffer | undefined;
     if (takesSnapshot) {
@@ -221,14 +389,14 @@ export class Maintenance {
       this.snapshotBytes = state.length + producers.length;
       this.bytesAtSnapshot = bytes;
     }
-    this.jobs.push({ frozen, state, producers });
+    this.jobs.push({ frozen, state, producers, sizeSequence: this.sizeSequence, isFull });
     this.start();
   }
 
   private start(): void {
     this.running ??= this.work().finally(() => {
       this.running = undefined;
-      if (this.jobs.length > 0 && !this.isClosing) this.start();
+      if ((this.jobs.length > 0 && !this.isClosing) || this.tasks.length > 0) this.start();
     });
   }
 
@@ -242,13 +410,18 @@ export class Maintenance {
           await this.finishSeal(job);
           this.jobs.shift();
           this.giveRoom();
+        } else if (this.tasks.length > 0) {
+          await this.tasks.shift()!();
         } else if (this.parts.space.isShort && this.reclaimIsDue && (await this.reclaimFirst())) {
           // What frees space comes first where there is none.
         } else if (!(await this.mergeOnce()) && !(await this.reclaimOnce())) {
           return;
         }
       } catch (error) {
-        if (this.parts.commitLog.hasFailed) return;
+        if (this.parts.commitLog.hasFailed) {
+          for (const task of this.tasks.splice(0)) await task();
+          return;
+        }
         if (isNoSpace(error) && (await this.parts.space.release(error as Error))) continue;
         if (this.isClosing && isNoSpace(error)) {
           // Made again from the log by the next start.
@@ -257,6 +430,7 @@ export class Maintenance {
         }
         if (!passingCodes.has(errorCodeOf(error) ?? '') || this.isClosing) {
           this.parts.commitLog.fail(error as Error);
+          for (const task of this.tasks.splice(0)) await task();
           return;
         }
         this.parts.logger.warn({ error: (error as Error).message }, 'no room to seal or merge the index');
@@ -285,7 +459,8 @@ export class Maintenance {
       const number = runContext.nextFileNumber();
       const content = sealSnapshot('state', number, position, job.state, crc32c);
       await writeTwice(fileSystem, layout.snapshots, layout.mirror, stateFileName(number), content);
-      next = { ...next, state: { number, position } };
+      const sizeChanges = next.sizeChanges?.filter(({ sequence }) => sequence > job.sizeSequence);
+      next = { ...next, state: { number, position }, ...(sizeChanges === undefined ? {} : { sizeChanges }) };
     }
     if (job.producers !== undefined) {
       const number = job.producers.length === 0 ? undefined : runContext.nextFileNumber();
@@ -297,8 +472,7 @@ export class Maintenance {
     }
     const bytes = commitLog.totalAppendedBytes;
     const orderedIsDue =
-      this.isClosing ||
-      this.parts.space.isShort ||
+      job.isFull ||
       orderedIndex.isFull ||
       bytes - this.bytesAtOrderedSeal >= settings.sealBytes * orderedIndexFactor;
     if (orderedIndex.memtableBytes === 0) {
@@ -361,10 +535,11 @@ export class Maintenance {
       const neighbours = extents.slice(at, at + settings.mergeWidth);
       const { level } = neighbours[0]!;
       if (level >= largestLevel || neighbours.some((extent) => extent.level !== level)) continue;
+      if (neighbours.some((extent) => this.claimed.has(extent.run.number))) continue;
       const merged = neighbours.map((extent) => extent.run);
       const run = await this.merge(merged);
       const extent: Extent = {
-        segments: neighbours.flatMap((neighbour) => neighbour.segments),
+        segments: neighbours.flatMap(segmentsWithout),
         run: run.reference,
         level: level + 1,
       };
@@ -432,21 +607,17 @@ export class Maintenance {
   /** Removes one extent of which nothing can be read any more. False when there is none. */
   private async reclaimOnce(): Promise<boolean> {
     if (!this.reclaimIsDue || this.isClosing) return false;
-    const { index, startOffsetOf, segments, blockCache, layout } = this.parts;
-    const { extents, state, producers, orderedIndex } = this.manifest;
-    const replayedFrom = Math.min(state.position, producers.position, orderedIndex.position);
+    const { index, startOffsetOf } = this.parts;
+    const { extents } = this.manifest;
     for (const extent of extents) {
-      if (extent.run.to > replayedFrom) break;
+      if (logEndOf(extent) > this.replayedFrom) break;
+      if (this.claimed.has(extent.run.number)) continue;
       const run = index.runs.find((one) => one.reference.number === extent.run.number);
       if (run === undefined || !(await isDead(run, startOffsetOf))) continue;
       await this.swapRuns([extent.run], undefined, {
         extents: extents.filter((one) => one !== extent),
       });
-      for (const { number } of extent.segments) {
-        const source = await segments.forget(number);
-        if (source !== undefined) blockCache.forget(source);
-        await this.remove(`${layout.commitLog}/${segmentFileName(number)}`);
-      }
+      this.removeSegments(extent.segments.map(({ number }) => number));
       return true;
     }
     this.reclaimIsDue = false;
@@ -463,6 +634,7 @@ export class Maintenance {
         if (await run.isIntact()) continue;
         while (this.running !== undefined) await this.running;
         if (!this.parts.index.runs.includes(run) || this.isClosing) continue;
+        if (this.claimed.has(run.reference.number)) continue; // found again when it is next asked
         this.running = this.replaceDamaged(run).finally(() => {
           this.running = undefined;
         });
@@ -479,12 +651,13 @@ export class Maintenance {
 
   private async replaceDamaged(run: RunFile): Promise<void> {
     const { fileSystem, layout, crc32c, runContext, logger } = this.parts;
-    const { reference, losses } = await rebuildRun(runContext, run.reference);
+    const { number } = run.reference;
+    const extent = this.manifest.extents.find((one) => one.run.number === number);
+    const { reference, losses } = await rebuildRun(runContext, run.reference, extent);
     for (const lost of losses) logger.error({ lost }, 'entries are damaged in the log');
     await fileSystem.syncDirectory(layout.consumeQueues);
     const fresh = await RunFile.open(fileSystem, layout.consumeQueues, crc32c, runContext.cache, reference);
-    const { number } = run.reference;
-    await this.swapRuns([run.reference], fresh, {
+    await this.swapRuns([run.reference], leavingOut(fresh, extent?.without), {
       pieces: this.manifest.pieces.map((piece) => (piece.number === number ? reference : piece)),
       extents: this.manifest.extents.map((extent) =>
         extent.run.number === number ? { ...extent, run: reference } : extent,
@@ -505,6 +678,22 @@ export class Maintenance {
   private async removeTwice(name: string): Promise<void> {
     await this.remove(`${this.parts.layout.snapshots}/${name}`);
     await this.remove(`${this.parts.layout.mirror}/${name}`);
+  }
+
+  /** Segments that no manifest names any more go when no look-up from before can ask for them. */
+  private removeSegments(numbers: readonly number[]): void {
+    if (numbers.length === 0) return;
+    const { segments, blockCache, layout, readsInFlight } = this.parts;
+    const drained = readsInFlight.drained().then(() => true);
+    this.removing = this.removing.then(async () => {
+      // At a close nobody waits for a slow reader: what stays behind is removed at the next start.
+      if (!(await Promise.race([drained, this.stopped.then(() => false)]))) return;
+      for (const number of numbers) {
+        const source = await segments.forget(number);
+        if (source !== undefined) blockCache.forget(source);
+        await this.remove(`${layout.commitLog}/${segmentFileName(number)}`);
+      }
+    });
   }
 
   /** A file that no manifest names any more; what stays behind is removed at the next start. */
@@ -536,6 +725,30 @@ export class Maintenance {
     this.roomPromise = undefined;
     resolve?.();
   }
+}
+
+/** The run without those queues, in the place of the run itself. */
+function leavingOut(run: RunFile, without: string | undefined): RunFile {
+  return (without ?? '') === run.without.text ? run : run.leavingOut(QueueSet.parse(without));
+}
+
+/** The extent's segments, each with what the extent as a whole leaves out. */
+function segmentsWithout({ segments, without }: Extent): readonly SegmentReference[] {
+  if (without === undefined) return segments;
+  const set = QueueSet.parse(without);
+  return segments.map((segment) => ({
+    ...segment,
+    without: QueueSet.parse(segment.without).union(set).text,
+  }));
+}
+
+/** After the last of its segments that the log was written to; 0 where the cleaner wrote all of them. */
+export function logEndOf({ segments }: Extent): number {
+  let end = 0;
+  for (const { number } of segments) {
+    if (!isCleanedSegment(number)) end = Math.max(end, locationOf(number + 1, 0));
+  }
+  return end;
 }
 
 async function isDead(run: RunFile, startOffsetOf: (queue: QueueId) => number | undefined): Promise<boolean> {

@@ -13,8 +13,12 @@ import type { FileSystem } from './file-system.ts';
 import { readTwice, writeTwice } from './mirror.ts';
 import type { IndexRunDescription } from './ordered-index/run-file.ts';
 
-/** Version 1 had no mirror, and its checksum did not cover the first line. */
-export const manifestVersion = 2;
+/**
+ * Version 1 had no mirror, and its checksum did not cover the first line; version 2 knew nothing of cleaned segments, and is still
+ * written while there was none.
+ */
+export const manifestVersion = 3;
+const versionBeforeCleaning = 2;
 export const manifestFileName = 'MANIFEST';
 
 /** An index run: the ConsumeQueue rows of the log from `from` up to `to`. */
@@ -31,6 +35,8 @@ export interface RunReference {
 export interface SegmentReference {
   readonly number: number;
   readonly sizeBytes: number;
+  /** Queues (text of a QueueSet) whose entries in it do not count any more; the run has no rows of them either. */
+  readonly without?: string;
 }
 
 /** Neighbouring sealed segments and the run over all of them. Extents are in offset order for every queue. */
@@ -39,6 +45,16 @@ export interface Extent {
   readonly run: RunReference;
   /** How often runs were merged into this one. */
   readonly level: number;
+  /** Queues (text of a QueueSet) that were rewritten since the run was made: its rows of them do not count any more. */
+  readonly without?: string;
+}
+
+/** The bytes of a queue changed by a rewrite that the state snapshot does not know of. */
+export interface SizeChange {
+  readonly queue: number;
+  readonly bytes: number;
+  /** Grows with every rewrite. */
+  readonly sequence: number;
 }
 
 /** A file that holds some state as of a place in the log; the log is replayed from there. */
@@ -73,6 +89,9 @@ export interface Manifest {
   readonly orderedIndex: { readonly runs: readonly IndexRunDescription[]; readonly position: number };
   /** Names of run and snapshot files are made from it; never reused. */
   readonly nextFileNumber: number;
+  /** Where the cleaner looks for a free segment number; undefined while it never wrote one. */
+  readonly nextCleanedSegment?: number;
+  readonly sizeChanges?: readonly SizeChange[];
 }
 
 export class ManifestError extends Error {
@@ -151,7 +170,8 @@ function checksumOf(head: string, body: Buffer, crc32c: Checksum): number {
 
 export function encodeManifest(manifest: Manifest, crc32c: Checksum): readonly Buffer[] {
   const body = Buffer.from(JSON.stringify(manifest, undefined, 1));
-  const head = `odradek-manifest ${manifestVersion} ${body.length}`;
+  const version = manifest.nextCleanedSegment === undefined ? versionBeforeCleaning : manifestVersion;
+  const head = `odradek-manifest ${version} ${body.length}`;
   const checksum = checksumOf(head, body, crc32c).toString(16).padStart(8, '0');
   return [Buffer.from(`${head} ${checksum}\n`, 'latin1'), body];
 }

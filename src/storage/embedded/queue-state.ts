@@ -16,6 +16,8 @@ export class QueueState {
   /** How far the log must be durable before anything that is not visible yet may become so. */
   neededDurable = 0;
   isDropped = false;
+  /** How often its entries were rewritten since the start. */
+  rewrites = 0;
   // Where the index keeps its newest rows that are in memory; that table may be gone.
   tableGeneration = 0;
   tableSlot = -1;

@@ -16,11 +16,19 @@ import type { FrozenTable } from './consume-queue-table.ts';
 import { type DirectoryLayout, producersFileName, stateFileName } from './directory-layout.ts';
 import { type DiskSpace, isNoSpace } from './disk-space.ts';
 import { decodeEngineChange, decodeIndexChanges, type EngineChange } from './engine-changes.ts';
-import { type EntryHeader, isQueueKind, kindEngineChanges, kindIndexChanges } from './entry-header.ts';
-import { errorCodeOf, type FileSystem } from './file-system.ts';
-import { describeLocation, segmentFileName, segmentOf } from './location.ts';
-import { cutLog, DataLossError, scanLog } from './log-scan.ts';
 import {
+  type EntryHeader,
+  isQueueKind,
+  kindEngineChanges,
+  kindIndexChanges,
+  kindLost,
+} from './entry-header.ts';
+import { errorCodeOf, type FileSystem } from './file-system.ts';
+import { describeLocation, isCleanedSegment, segmentFileName, segmentOf } from './location.ts';
+import { cutLog, DataLossError, scanLog } from './log-scan.ts';
+import { decodeLostRanges, type LostRange } from './lost-entry.ts';
+import {
+  type Extent,
   type FoundManifest,
   type Manifest,
   type RunReference,
@@ -32,6 +40,7 @@ import {
 import { readTwice } from './mirror.ts';
 import { IndexStore } from './ordered-index/index-store.ts';
 import { IndexDamagedError } from './ordered-index/run-file.ts';
+import { QueueSet } from './queue-set.ts';
 import { QueueState } from './queue-state.ts';
 import { type RunContext, rebuildRun } from './run-build.ts';
 import { RunDamagedError, RunFile, runBlockBytes, runFileName } from './run-file.ts';
@@ -232,6 +241,10 @@ class Recovery {
         );
       }
       if (!isClean && !this.isNew) await cutLog(fileSystem, layout.commitLog, from, scan.end);
+      for (const { queue, bytes } of manifest.sizeChanges ?? []) {
+        const changed = this.queues.get(queue);
+        if (changed !== undefined) changed.sizeBytes += bytes;
+      }
       for (const queue of this.queues.values()) queue.visibleEndOffset = queue.nextOffset;
       const next: Manifest = {
         ...manifest,
@@ -404,19 +417,20 @@ class Recovery {
     const { extents, pieces } = this.manifest;
     const runs: RunFile[] = [];
     this.index.setRuns(runs);
-    const opened = async (reference: RunReference): Promise<RunReference> => {
-      const run = await this.openRun(reference);
-      runs.push(run);
+    const opened = async (reference: RunReference, extent?: Extent): Promise<RunReference> => {
+      const run = await this.openRun(reference, extent);
+      runs.push(extent?.without === undefined ? run : run.leavingOut(QueueSet.parse(extent.without)));
+      if (runs.at(-1) !== run) run.release();
       return run.reference;
     };
     const newExtents = [];
-    for (const extent of extents) newExtents.push({ ...extent, run: await opened(extent.run) });
+    for (const extent of extents) newExtents.push({ ...extent, run: await opened(extent.run, extent) });
     const newPieces = [];
     for (const piece of pieces) newPieces.push(await opened(piece));
     return { extents: newExtents, pieces: newPieces };
   }
 
-  private async openRun(reference: RunReference): Promise<RunFile> {
+  private async openRun(reference: RunReference, extent: Extent | undefined): Promise<RunFile> {
     const { fileSystem, layout, crc32c, logger } = this.options;
     const { cache } = this.runContext;
     try {
@@ -426,7 +440,7 @@ class Recovery {
       const { message } = error as Error;
       logger.error({ error: message }, 'an index run is damaged or missing; making it again from the log');
       await fileSystem.mkdir(layout.consumeQueues);
-      const rebuilt = await rebuildRun(this.runContext, reference);
+      const rebuilt = await rebuildRun(this.runContext, reference, extent);
       for (const lost of rebuilt.losses) logger.error({ lost }, 'entries are damaged in the log');
       await fileSystem.syncDirectory(layout.consumeQueues);
       return RunFile.open(fileSystem, layout.consumeQueues, crc32c, cache, rebuilt.reference);
@@ -446,6 +460,10 @@ class Recovery {
     }
     if (kind === kindEngineChanges) {
       this.replayChange(decodeEngineChange(payload), location);
+      return;
+    }
+    if (kind === kindLost) {
+      for (const range of decodeLostRanges(header, payload)) this.replayLost(range, header);
       return;
     }
     if (!isQueueKind(kind)) return;
@@ -468,6 +486,14 @@ class Recovery {
         maxTimestampMs,
       });
     }
+  }
+
+  /** Offsets that a repair could not save: taken, and a read of them is answered that they are damaged. */
+  private replayLost({ queue: id, from, to }: LostRange, { location, storeTimeMs }: EntryHeader): void {
+    const queue = this.queues.get(id);
+    if (queue === undefined) return;
+    if (location >= this.manifest.state.position) queue.nextOffset = Math.max(queue.nextOffset, to);
+    if (location >= this.indexedTo) this.index.add(queue, location, from, to - from, 0, -1, storeTimeMs);
   }
 
   private replayChange(change: EngineChange, location: number): void {
@@ -533,7 +559,9 @@ class Recovery {
       if (producers.number !== undefined) snapshots.add(producersFileName(producers.number));
     }
     const isOldSegment = (name: string): boolean =>
-      /^\d{10}\.log$/.test(name) && Number(name.slice(0, 10)) < headSegment && !segments.has(name);
+      /^\d{10}\.log$/.test(name) &&
+      (Number(name.slice(0, 10)) < headSegment || isCleanedSegment(Number(name.slice(0, 10)))) &&
+      !segments.has(name);
     await this.removeFrom(layout.consumeQueues, (name) => name.endsWith('.run') && !runs.has(name));
     for (const directory of [layout.snapshots, layout.mirror]) {
       await this.removeFrom(

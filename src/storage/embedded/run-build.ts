@@ -4,11 +4,13 @@ import type { BlockCache } from './block-cache.ts';
 import type { Checksum } from './checksum.ts';
 import { ConsumeQueueTable, type FrozenTable } from './consume-queue-table.ts';
 import type { DirectoryLayout } from './directory-layout.ts';
-import { isQueueKind } from './entry-header.ts';
+import { isQueueKind, kindLost } from './entry-header.ts';
 import type { FileSystem } from './file-system.ts';
 import { locationOf, segmentOf } from './location.ts';
 import { scanLog } from './log-scan.ts';
-import type { RunReference } from './manifest.ts';
+import { decodeLostRanges } from './lost-entry.ts';
+import type { Extent, RunReference } from './manifest.ts';
+import { QueueSet } from './queue-set.ts';
 import { QueueState } from './queue-state.ts';
 import { RunFile, RunWriter, runFileName } from './run-file.ts';
 import { mergeRuns } from './run-merge.ts';
@@ -69,19 +71,43 @@ export async function writeFrozenTable(context: RunContext, frozen: FrozenTable)
   }
 }
 
+/** A stretch of the log, inside one segment, and the queues whose entries in it do not count. */
+interface Stretch {
+  readonly from: number;
+  readonly to: number;
+  readonly without: QueueSet;
+}
+
+function stretchesOf(reference: RunReference, extent: Extent | undefined): Stretch[] {
+  if (extent !== undefined) {
+    return extent.segments.map(({ number, without }) => ({
+      from: locationOf(number, 0),
+      to: locationOf(number + 1, 0),
+      without: QueueSet.parse(without).union(QueueSet.parse(extent.without)),
+    }));
+  }
+  const stretches: Stretch[] = [];
+  for (let from = reference.from; from < reference.to; ) {
+    const to = Math.min(reference.to, locationOf(segmentOf(from) + 1, 0));
+    stretches.push({ from, to, without: QueueSet.empty });
+    from = to;
+  }
+  return stretches;
+}
+
 /**
- * Makes a run again from the entries of [from, to). What is damaged there is left out where not even its header holds. Answers the
+ * Makes a run again from the entries of the extent's segments, or, of a run of the head, those of [from, to). What is damaged there is left out where not even its header holds. Answers the
  * new run's reference and what could not be read.
  */
 export async function rebuildRun(
   context: RunContext,
   reference: RunReference,
+  extent: Extent | undefined,
 ): Promise<{ readonly reference: RunReference; readonly losses: readonly string[] }> {
   const { fileSystem, layout, crc32c, format, cache } = context;
   const losses: string[] = [];
   const parts: RunReference[] = [];
-  for (let from = reference.from; from < reference.to; ) {
-    const to = Math.min(reference.to, locationOf(segmentOf(from) + 1, 0));
+  for (const { from, to, without } of stretchesOf(reference, extent)) {
     const table = new ConsumeQueueTable();
     const queues = new Map<QueueId, QueueState>();
     const result = await scanLog({
@@ -93,13 +119,23 @@ export async function rebuildRun(
       until: to,
       durablePosition: to,
       acceptLoss: true,
-      visit: (header) => {
-        if (!isQueueKind(header.kind)) return;
-        let queue = queues.get(header.queue);
-        if (queue === undefined) {
-          queue = new QueueState(header.queue);
-          queues.set(header.queue, queue);
+      visit: (header, payload) => {
+        const queueOf = (id: QueueId): QueueState => {
+          let queue = queues.get(id);
+          if (queue === undefined) {
+            queue = new QueueState(id);
+            queues.set(id, queue);
+          }
+          return queue;
+        };
+        if (header.kind === kindLost) {
+          for (const { queue, from: first, to: end } of decodeLostRanges(header, payload)) {
+            if (without.has(queue)) continue;
+            table.add(queueOf(queue), header.location, first, end - first, 0, -1, header.storeTimeMs);
+          }
         }
+        if (!isQueueKind(header.kind) || without.has(header.queue)) return;
+        const queue = queueOf(header.queue);
         const { location, baseOffset, count, payloadBytes, maxTimestampMs, storeTimeMs } = header;
         table.add(queue, location, baseOffset, count, payloadBytes, maxTimestampMs, storeTimeMs);
       },
@@ -107,7 +143,6 @@ export async function rebuildRun(
     });
     losses.push(...result.losses);
     parts.push(await writeFrozenTable(context, table.freeze(from, to)));
-    from = to;
   }
   if (parts.length === 1) return { reference: parts[0]!, losses };
   const runs: RunFile[] = [];

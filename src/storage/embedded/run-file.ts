@@ -17,6 +17,7 @@ import type { Checksum } from './checksum.ts';
 import { type EntryRows, fits, type RowLimits } from './entry-rows.ts';
 import type { FileSystem, OpenFile } from './file-system.ts';
 import type { RunReference } from './manifest.ts';
+import { QueueSet } from './queue-set.ts';
 
 export const runBlockBytes = 64 * 1024;
 const checksumAt = runBlockBytes - 4;
@@ -250,8 +251,12 @@ export class RunWriter {
 
 /** An open run. Closed when nobody uses it any more after `retire`. */
 export class RunFile implements BlockSource {
-  readonly sourceId = newSourceId();
+  readonly sourceId: number;
   readonly reference: RunReference;
+  /** Queues whose rows here do not count any more: they were rewritten elsewhere. */
+  readonly without: QueueSet;
+  /** The same file without some queues: this one keeps it open. */
+  private readonly whole: RunFile | undefined;
   private readonly file: OpenFile;
   private readonly crc32c: Checksum;
   private readonly cache: BlockCache;
@@ -272,13 +277,27 @@ export class RunFile implements BlockSource {
     file: OpenFile,
     crc32c: Checksum,
     cache: BlockCache,
-    footer: Buffer,
+    footer: Buffer | RunFile,
+    without: QueueSet = QueueSet.empty,
   ) {
+    this.without = without;
+    this.whole = footer instanceof RunFile ? footer : undefined;
+    this.sourceId = this.whole?.sourceId ?? newSourceId();
     this.reference = reference;
     this.path = path;
     this.file = file;
     this.crc32c = crc32c;
     this.cache = cache;
+    if (footer instanceof RunFile) {
+      this.queueCount = footer.queueCount;
+      this.rowBlocks = footer.rowBlocks;
+      this.fenceOffsets = footer.fenceOffsets;
+      this.fenceTimes = footer.fenceTimes;
+      this.largestTimestampMs = footer.largestTimestampMs;
+      this.summaryFences = footer.summaryFences;
+      this.filter = footer.filter;
+      return;
+    }
     this.queueCount = footer.readDoubleLE(32);
     this.rowBlocks = footer.readUInt32LE(40);
     const summaryBlocks = footer.readUInt32LE(44);
@@ -331,6 +350,13 @@ export class RunFile implements BlockSource {
     }
   }
 
+  /** The run as it is without the rows of these queues, to be put in this one's place. Costs nothing but the set. */
+  leavingOut(without: QueueSet): RunFile {
+    const whole = this.whole ?? this;
+    whole.retain();
+    return new RunFile(whole.reference, whole.path, whole.file, whole.crc32c, whole.cache, whole, without);
+  }
+
   /** Memory that the run costs while it is open. */
   get memoryBytes(): number {
     return this.rowBlocks * 16 + this.summaryFences.length * 8 + this.filter.length;
@@ -347,7 +373,7 @@ export class RunFile implements BlockSource {
 
   /** False where the queue is certainly not in this run. */
   mayHold(queue: QueueId): boolean {
-    return filterHolds(this.filter, queue);
+    return filterHolds(this.filter, queue) && (this.without.isEmpty || !this.without.has(queue));
   }
 
   async summary(queue: QueueId): Promise<QueueSummary | undefined> {
@@ -379,7 +405,10 @@ export class RunFile implements BlockSource {
     for (let fence = 0; fence < this.summaryFences.length; fence++) {
       await this.readBlock(this.rowBlocks + fence, bytes);
       const count = Math.min(summariesPerBlock, this.queueCount - fence * summariesPerBlock);
-      for (let at = 0; at < count; at++) yield summaryAt(view, at);
+      for (let at = 0; at < count; at++) {
+        const summary = summaryAt(view, at);
+        if (this.without.isEmpty || !this.without.has(summary.queue)) yield summary;
+      }
     }
   }
 
@@ -469,16 +498,26 @@ export class RunFile implements BlockSource {
 
   /** Reads every block. */
   async isIntact(): Promise<boolean> {
+    return (await this.damagedBlocks(1)).length === 0;
+  }
+
+  /** Reads every block; answers those that fail their check, at most `limit`. */
+  async damagedBlocks(limit = Number.POSITIVE_INFINITY): Promise<number[]> {
     const bytes = Buffer.allocUnsafe(runBlockBytes);
-    for (let block = 0; block < this.rowBlocks + this.summaryFences.length; block++) {
+    const damaged: number[] = [];
+    for (
+      let block = 0;
+      block < this.rowBlocks + this.summaryFences.length && damaged.length < limit;
+      block++
+    ) {
       try {
         await this.readBlock(block, bytes);
       } catch (error) {
-        if (error instanceof RunDamagedError) return false;
-        throw error;
+        if (!(error instanceof RunDamagedError)) throw error;
+        damaged.push(block);
       }
     }
-    return true;
+    return damaged;
   }
 
   retain(): void {
@@ -487,7 +526,9 @@ export class RunFile implements BlockSource {
 
   release(): void {
     this.users--;
-    if (this.users === 0) {
+    if (this.users > 0) return;
+    if (this.whole !== undefined) this.whole.release();
+    else {
       this.cache.forget(this);
       this.file.close().catch(() => {});
     }

@@ -42,6 +42,18 @@ export interface EmbeddedSettings {
   readonly mergeWidth: number;
   /** Pieces (runs of the head) kept before they are merged early. */
   readonly maxPieces: number;
+  /** What the cleaner reads and writes in a second, together. */
+  readonly cleanBytesPerSecond: number;
+  /** Payloads that the cleaner holds at a time. */
+  readonly cleanMemoryBytes: number;
+  /** An extent is copied when at most this part of it counts ... */
+  readonly cleanLiveShare: number;
+  /** ... and at least so much is given back by it. */
+  readonly cleanLeastBytes: number;
+  /** What counts is looked over at most so often, and only when something died. */
+  readonly cleanCheckIntervalMs: number;
+  /** A cleaned segment of at least this size ends where a queue does. */
+  readonly cleanedCutBytes: number;
 }
 
 export const defaultEmbeddedSettings: EmbeddedSettings = {
@@ -65,4 +77,10 @@ export const defaultEmbeddedSettings: EmbeddedSettings = {
   maxSealedTables: 4,
   mergeWidth: 8,
   maxPieces: 16,
+  cleanBytesPerSecond: 64 * mebibyte,
+  cleanMemoryBytes: 32 * mebibyte,
+  cleanLiveShare: 0.5,
+  cleanLeastBytes: mebibyte,
+  cleanCheckIntervalMs: 30_000,
+  cleanedCutBytes: 16 * mebibyte,
 };

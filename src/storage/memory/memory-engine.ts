@@ -33,6 +33,7 @@ import type {
   RefusalReason,
   RewriteRequest,
   RewriteResult,
+  SpaceFacts,
   StorageEngine,
 } from '../engine.ts';
 import {
@@ -133,6 +134,8 @@ class MemoryEngine implements StorageEngine {
   /** Those of entryBytes that are not trimmed to make room. */
   private stateBytes = 0;
   private rowBytes = 0;
+  private appendedBytes = 0;
+  private rewrites = 0;
   private lastStoreTimeMs = 0;
   private closed = false;
 
@@ -274,6 +277,7 @@ class MemoryEngine implements StorageEngine {
     assert(distinct.size === requests.length, 'a queue is in one request only');
     // All is decided before anything is done: a decision that throws changes nothing.
     const plans = requests.map((request) => this.decideAll(request));
+    this.rewrites++;
     return plans.map((plan) => plan && this.rewriteQueue(plan));
   }
 
@@ -294,6 +298,20 @@ class MemoryEngine implements StorageEngine {
 
   sizes(): EngineSizes {
     return { totalBytes: this.totalBytes(), unflushedBytes: 0, unwrittenBytes: 0 };
+  }
+
+  spaceFacts(): SpaceFacts {
+    return {
+      liveBytes: this.entryBytes,
+      reclaimableBytes: 0,
+      appendedBytes: this.appendedBytes,
+      copiedBytes: 0,
+      reclaimedBytes: 0,
+      rewrites: this.rewrites,
+      spacePasses: 0,
+      failures: 0,
+      damagedEntries: 0,
+    };
   }
 
   async close(): Promise<void> {
@@ -450,6 +468,7 @@ class MemoryEngine implements StorageEngine {
     queue.endOffset += entry.count;
     queue.sizeBytes += stored.sizeBytes;
     this.entryBytes += stored.sizeBytes + entryOverheadBytes;
+    this.appendedBytes += stored.sizeBytes + entryOverheadBytes;
     if (isData) this.linkNewest(stored);
     else this.stateBytes += stored.sizeBytes + entryOverheadBytes;
     if (entry.producer !== undefined) {

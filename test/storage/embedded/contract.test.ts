@@ -58,7 +58,7 @@ async function onRealDisk(directory: string): Promise<EngineUnderTest> {
   };
 }
 
-const everything = { reopen: true, killAndReopen: true, holdFlushes: true, rewrite: false };
+const everything = { reopen: true, killAndReopen: true, holdFlushes: true, rewrite: true };
 
 describeEngineContract('embedded, on a simulated disk', everything, () => onSimulatedDisk({}));
 describeEngineContract('embedded, payloads without offsets', everything, () =>
@@ -69,6 +69,6 @@ describeEngineContract('embedded, everything small', everything, () =>
 );
 describeEngineContract(
   'embedded, on this disk',
-  { reopen: true, killAndReopen: false, holdFlushes: false, rewrite: false },
+  { reopen: true, killAndReopen: false, holdFlushes: false, rewrite: true },
   async () => onRealDisk(await mkdtemp(join(tmpdir(), 'odradek-'))),
 );

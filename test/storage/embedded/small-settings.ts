@@ -11,4 +11,9 @@ export const smallSettings: Partial<EmbeddedSettings> = {
   sealBytes: 8 * 1024,
   maxPieces: 3,
   mergeWidth: 2,
+  cleanBytesPerSecond: 2 ** 40,
+  cleanMemoryBytes: 3000,
+  cleanLeastBytes: 2048,
+  cleanCheckIntervalMs: 50,
+  cleanedCutBytes: 2048,
 };
