@@ -29,6 +29,8 @@ export const kindIndexChanges = 4;
 export const kindEngineChanges = 5;
 /** The segment ends here by intent. Queue 0, no payload. */
 export const kindSegmentEnd = 6;
+/** Put by a repair in the place of what could not be read; says which offsets were lost. See lost-entry.ts. */
+export const kindLost = 8;
 
 export const flagLastOfGroup = 1;
 export const flagSync = 2;
