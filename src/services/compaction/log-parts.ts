@@ -19,7 +19,7 @@ export interface LogPart {
   endOffset: number;
   sizeBytes: number;
   records: number;
-  /** Time of the first batch: its own where it has one, else when it was stored. */
+  /** Time of the first batch: its own where it has one and that is past, else when it was stored. */
   firstTimestampMs: number;
   largestTimestampMs: number;
   firstStoreTimeMs: number;
@@ -61,7 +61,9 @@ export class LogParts {
 
   /** The next entry. */
   add(entry: EntryFacts, limits: PartLimits): void {
-    const timestampMs = entry.maxTimestampMs >= 0 ? entry.maxTimestampMs : entry.storeTimeMs;
+    // Nothing is younger than its place in the log, whatever time it carries: the far future would hold compaction up for ever.
+    const timestampMs =
+      entry.maxTimestampMs >= 0 ? Math.min(entry.maxTimestampMs, entry.storeTimeMs) : entry.storeTimeMs;
     const active = this.activePart;
     this.walkedTo = entry.baseOffset + entry.count;
     if (active === undefined || isFull(active, entry, timestampMs, limits)) {

@@ -1,7 +1,8 @@
 /**
  * Moves the start of partitions past records that need be kept no longer: retention.ms and retention.bytes of topics whose
- * cleanup.policy has delete. A record's age counts from when it was stored, not from the time that it carries. The engine gives the
- * space back; internal topics are their coordinators' own.
+ * cleanup.policy has delete. A record's age counts from when it was stored, not from the time that it carries; only where it was stored
+ * by a clock that was ahead of the present one does its own time count. The engine gives the space back; internal topics are their
+ * coordinators' own.
  *
  * A pass costs next to nothing for a partition whose oldest record is known and young: its store time is remembered.
  */
@@ -26,9 +27,13 @@ const maxAtOnce = 64;
 /** Entries read at a time where bytes are counted. */
 const entriesAtOnce = 500;
 
+/** Times of storing that lie further ahead were written by a clock that has been put right since. */
+const futureToleranceMs = 600_000;
+
 interface OldestRecord {
   readonly offset: number;
-  readonly storeTimeMs: number;
+  readonly bornMs: number;
+  readonly isFromTheFuture: boolean;
 }
 
 export class Retention {
@@ -120,17 +125,23 @@ export class Retention {
     kept: Map<QueueId, OldestRecord>,
   ): Promise<number> {
     if (!isLimit(retentionMs)) return startOffset;
-    const youngFromMs = this.options.clock.nowMs() - retentionMs;
+    const nowMs = this.options.clock.nowMs();
+    const youngFromMs = nowMs - retentionMs;
     let oldest = this.oldest.get(queue);
     if (oldest?.offset !== startOffset) {
       const first = await this.entryAt(queue, startOffset);
       if (first === undefined) return startOffset;
-      oldest = { offset: startOffset, storeTimeMs: first.storeTimeMs };
+      oldest = {
+        offset: startOffset,
+        bornMs: bornMs(first, nowMs),
+        isFromTheFuture: isFromTheFuture(first, nowMs),
+      };
     }
-    if (oldest.storeTimeMs >= youngFromMs) {
+    if (oldest.bornMs >= youngFromMs) {
       kept.set(queue, oldest);
       return startOffset;
     }
+    if (oldest.isFromTheFuture) return this.endOfOldInOrder(queue, startOffset, youngFromMs, nowMs);
     // All before `from` is old, all from `to` on is young.
     let from = startOffset;
     let to = visibleEndOffset;
@@ -144,6 +155,24 @@ export class Retention {
       }
     }
     return to;
+  }
+
+  /** The same, one after the other: times that records carry need not grow. */
+  private async endOfOldInOrder(
+    queue: QueueId,
+    startOffset: number,
+    youngFromMs: number,
+    nowMs: number,
+  ): Promise<number> {
+    let offset = startOffset;
+    for (;;) {
+      const entries = await this.options.engine.entries(queue, offset, entriesAtOnce);
+      if (entries.length === 0 || this.closed) return offset;
+      for (const entry of entries) {
+        if (bornMs(entry, nowMs) >= youngFromMs) return offset;
+        offset = entry.baseOffset + entry.count;
+      }
+    }
   }
 
   /** The offset up to which entries can go with at least `retentionBytes` left. */
@@ -172,6 +201,17 @@ export class Retention {
     const [entry] = await this.options.engine.entries(queue, offset, 1);
     return entry;
   }
+}
+
+function isFromTheFuture({ storeTimeMs }: EntryFacts, nowMs: number): boolean {
+  return storeTimeMs > nowMs + futureToleranceMs;
+}
+
+/** From when an entry's age counts. */
+function bornMs(entry: EntryFacts, nowMs: number): number {
+  return isFromTheFuture(entry, nowMs) && entry.maxTimestampMs >= 0
+    ? Math.min(entry.storeTimeMs, entry.maxTimestampMs)
+    : entry.storeTimeMs;
 }
 
 function isLimited({ isInternal, settings }: Topic): boolean {

@@ -30,8 +30,10 @@ describe('parts of a log', () => {
   it('end where the time of a batch lies more than segment.ms after that of the first', () => {
     const at = (offset: number, timeMs: number) => entry(offset, { maxTimestampMs: timeMs });
     expect(edges(partsOf([at(0, 10), at(10, 5010), at(20, 5011)]))).toEqual([0, 20]);
-    // A time from the future is like any other, and older ones change nothing.
-    expect(edges(partsOf([at(0, 10), at(10, 9e15), at(20, 10)]))).toEqual([0, 10]);
+    // A time from the future counts as the time of storing, and older ones change nothing.
+    const odd = partsOf([at(0, 10), at(10, 9e15), at(20, 10)]);
+    expect(edges(odd)).toEqual([0, 10]);
+    expect(odd.active?.largestTimestampMs).toBe(100_000);
   });
 
   it('go by the time of storing where there is none, and where it tells more', () => {
@@ -81,7 +83,7 @@ describe('a partition', () => {
   };
   // Parts [0,30) [30,60) and the active [60,70): 900, 900 and 300 bytes; 900 clean bytes before.
   const entries = [100, 110, 120, 130, 140, 150, 160].map((offset) =>
-    entry(offset, { maxTimestampMs: 1000 * offset }),
+    entry(offset, { maxTimestampMs: 1000 * offset, storeTimeMs: 1000 * offset }),
   );
   const partition = (more: Partial<DirtyPartition> = {}): DirtyPartition => ({
     firstDirtyOffset: 100,

@@ -6,6 +6,7 @@ import { Retention } from '../../../src/services/topics/retention.ts';
 import { TopicCatalogue } from '../../../src/services/topics/topic-catalogue.ts';
 import { openMemoryEngine } from '../../../src/storage/memory/memory-engine.ts';
 import { VirtualClock } from '../../../src/util/clock.ts';
+import { GuardedClock } from '../../../src/util/guarded-clock.ts';
 import { silentLog } from '../../../src/util/log.ts';
 import { seededBytes } from '../../handlers/admin-broker.ts';
 
@@ -37,7 +38,8 @@ class Broker {
       },
     });
     const { clock, config, topics } = this;
-    this.retention = new Retention({ engine, topics, config, clock, log: silentLog });
+    const guarded = new GuardedClock(clock, silentLog);
+    this.retention = new Retention({ engine, topics, config, clock: guarded, log: silentLog });
   }
 
   async create(name: string, overrides: Record<string, string>) {
@@ -52,10 +54,10 @@ class Broker {
     return this.topics.get(name)!.partitions[0]!.queue;
   }
 
-  /** One batch of `count` records that claim to be of 1970; returns its bytes. */
-  async append(name: string, count = 1): Promise<number> {
+  /** One batch of `count` records that claim to be of 1970, where nothing else is said; returns its bytes. */
+  async append(name: string, count = 1, maxTimestampMs = 1): Promise<number> {
     const payload = buildRecordBatch(Array.from({ length: count }, () => ({ value: Buffer.alloc(100) })));
-    const entry = { queue: this.queue(name), kind: 'data' as const, count, maxTimestampMs: 1, payload };
+    const entry = { queue: this.queue(name), kind: 'data' as const, count, maxTimestampMs, payload };
     await this.engine.append({ durability: 'sync', entries: [entry] });
     return payload.length;
   }
@@ -120,6 +122,76 @@ describe('retention.ms', () => {
     await broker.append('a');
     await broker.retention.runOnce();
     expect(broker.looks).toBe(1);
+  });
+});
+
+describe('clocks and times that are wrong', () => {
+  const yearMs = 365 * 24 * hourMs;
+
+  it('delete nothing early: the clock jumps ahead and comes back', async () => {
+    await broker.create('a', { 'retention.ms': String(10 * hourMs) });
+    await broker.append('a');
+    broker.clock.jumpWall(10 * yearMs);
+    expect(await broker.retention.runOnce()).toBe(0);
+    // Stored ten years ahead.
+    await broker.append('a');
+    broker.clock.jumpWall(-10 * yearMs);
+    await broker.append('a', 1, broker.clock.nowMs());
+    await broker.clock.advance(9 * hourMs);
+    expect(await broker.retention.runOnce()).toBe(0);
+    expect(await broker.start('a')).toBe(0);
+  });
+
+  it('make nothing stay for ever: what was stored ahead of time goes by the time that it carries', async () => {
+    await broker.create('a', { 'retention.ms': String(10 * hourMs) });
+    broker.clock.jumpWall(10 * yearMs);
+    const ahead = broker.clock.nowMs();
+    broker.clock.jumpWall(-10 * yearMs);
+    const now = broker.clock.nowMs();
+    broker.clock.jumpWall(10 * yearMs);
+    await broker.append('a', 1, now);
+    broker.clock.jumpWall(-10 * yearMs);
+    await broker.append('a', 1, now + 5 * hourMs);
+    await broker.append('a', 1, ahead);
+    await broker.clock.advance(10 * hourMs);
+    expect(await broker.retention.runOnce()).toBe(0);
+    await broker.clock.advance(1);
+    expect(await broker.retention.runOnce()).toBe(1);
+    expect(await broker.start('a')).toBe(1);
+    await broker.clock.advance(5 * hourMs);
+    await broker.retention.runOnce();
+    expect(await broker.start('a')).toBe(2);
+  });
+
+  it('in records are not looked at', async () => {
+    await broker.create('a', { 'retention.ms': '1000' });
+    for (const timestamp of [-1, 0, Number.MAX_SAFE_INTEGER]) await broker.append('a', 1, timestamp);
+    await broker.clock.advance(1000);
+    expect(await broker.retention.runOnce()).toBe(0);
+    await broker.clock.advance(1);
+    expect(await broker.retention.runOnce()).toBe(1);
+    expect(await broker.start('a')).toBe(3);
+  });
+});
+
+describe('compact and delete together', () => {
+  it('remove what is old by age, over the gaps that compaction left', async () => {
+    await broker.create('a', { 'cleanup.policy': 'compact,delete', 'retention.ms': String(10 * hourMs) });
+    for (let hour = 0; hour < 20; hour++) {
+      await broker.append('a');
+      await broker.clock.advance(hourMs);
+    }
+    // As compaction would: every odd offset goes.
+    const queue = broker.queue('a');
+    const decide = (_: Buffer, { baseOffset }: { baseOffset: number }) =>
+      baseOffset % 2 === 1 ? ('drop' as const) : ('keep' as const);
+    await broker.engine.rewrite([{ queue, untilOffset: 19, decide }]);
+    const first = async () => (await broker.engine.entries(queue, await broker.start('a'), 1))[0]?.baseOffset;
+    await broker.retention.runOnce();
+    expect(await first()).toBe(10);
+    await broker.clock.advance(hourMs);
+    await broker.retention.runOnce();
+    expect(await first()).toBe(12);
   });
 });
 
