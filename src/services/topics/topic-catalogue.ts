@@ -10,7 +10,9 @@ import { type ApiError, apiError } from '../api-error.ts';
 import type { BrokerConfig } from '../configuration/broker-config.ts';
 import { ConfigError } from '../configuration/config-definition.ts';
 import { checkTopicOverrides, topicSettings } from '../configuration/topic-config.ts';
+import { hiddenPrefix } from './hidden-queues.ts';
 import { internalTopicShape, isInternalTopic } from './internal-topics.ts';
+import { firstQueueId, nextQueueKey } from './queue-ids.ts';
 import {
   checkAddedAssignments,
   checkNewAssignments,
@@ -21,9 +23,6 @@ import { topicNameFault } from './topic-name.ts';
 import { decodeTopicRecord, encodeTopicRecord, type TopicRecord, topicKeyPrefix } from './topic-record.ts';
 import { TopicTable } from './topic-table.ts';
 
-/** Every change of topics moves this row; its value is the id of the next queue. */
-const revisionKey = 'topics-next-queue';
-const firstQueueId: QueueId = 1;
 /** How often a change is planned again when other processes change topics at the same moment. */
 const maxAttempts = 50;
 /** Distinct sets of overrides whose settings are remembered; the topics hold on to theirs anyway. */
@@ -34,6 +33,14 @@ export interface TopicCatalogueOptions {
   readonly catalogue: Catalogue;
   readonly config: BrokerConfig;
   readonly randomBytes: (sizeBytes: number) => Buffer;
+  /**
+   * Settings that a new topic of this name gets beside those that it is created with, where it does not have them: some names stand
+   * for something. `get` finds the topics that there are.
+   */
+  readonly settingsByName?: (
+    name: string,
+    get: (name: string) => Topic | undefined,
+  ) => ReadonlyMap<string, string>;
 }
 
 /** A topic to be. -1 asks for the broker's default. */
@@ -69,6 +76,7 @@ export class TopicCatalogue implements TopicDirectory {
   private readonly catalogue: Catalogue;
   private readonly config: BrokerConfig;
   private readonly randomBytes: (sizeBytes: number) => Buffer;
+  private readonly settingsByName: NonNullable<TopicCatalogueOptions['settingsByName']>;
   private readonly table = new TopicTable();
   private readonly settingsCache = new Map<string, TopicSettings>();
   private readonly deletedListeners = new Set<(topic: Topic) => void>();
@@ -85,6 +93,7 @@ export class TopicCatalogue implements TopicDirectory {
     this.catalogue = options.catalogue;
     this.config = options.config;
     this.randomBytes = options.randomBytes;
+    this.settingsByName = options.settingsByName ?? (() => noOverrides);
     this.catchUp();
     this.stops.push(
       this.catalogue.watch(() => {
@@ -245,6 +254,10 @@ export class TopicCatalogue implements TopicDirectory {
     }
     const fault = topicNameFault(name);
     if (fault !== undefined) return { error: apiError('INVALID_TOPIC_EXCEPTION', fault) };
+    if (name.startsWith(hiddenPrefix)) {
+      const message = `Topic name is invalid: names starting with ${hiddenPrefix} are the broker's own`;
+      return { error: apiError('INVALID_TOPIC_EXCEPTION', message) };
+    }
     if (this.table.get(name) !== undefined || draft.has(name)) {
       return { error: apiError('TOPIC_ALREADY_EXISTS', `Topic '${name}' already exists.`) };
     }
@@ -253,7 +266,9 @@ export class TopicCatalogue implements TopicDirectory {
       const message = `Topic '${name}' collides with existing topic: ${other}`;
       return { error: apiError('INVALID_TOPIC_EXCEPTION', message) };
     }
-    const wrong = this.overridesFault(request.overrides);
+    const byName = this.settingsByName(name, (other) => this.table.get(other));
+    const overrides = byName.size === 0 ? request.overrides : new Map([...byName, ...request.overrides]);
+    const wrong = this.overridesFault(overrides);
     if (wrong !== undefined) return { error: wrong };
     const count = this.partitionsOf(request);
     if (typeof count !== 'number') return { error: count };
@@ -262,7 +277,7 @@ export class TopicCatalogue implements TopicDirectory {
     const topic = this.topicOf(name, {
       id: this.newTopicId(),
       partitions: draft.takeQueues(count, 0),
-      overrides: request.overrides,
+      overrides,
     });
     draft.add(topic);
     return { topic };
@@ -396,7 +411,7 @@ export class TopicCatalogue implements TopicDirectory {
   }
 
   private get nextQueue(): QueueId {
-    const row = this.catalogue.get(revisionKey);
+    const row = this.catalogue.get(nextQueueKey);
     return row === undefined ? firstQueueId : Number(row.value.toString());
   }
 
@@ -417,7 +432,7 @@ export class TopicCatalogue implements TopicDirectory {
         const result = await this.catalogue.update({
           changes: [
             {
-              key: revisionKey,
+              key: nextQueueKey,
               expectedVersion: this.seenRevision,
               value: Buffer.from(String(nextQueue ?? this.nextQueue)),
             },
@@ -439,7 +454,7 @@ export class TopicCatalogue implements TopicDirectory {
 
   /** Takes up what others changed. */
   private catchUp(): void {
-    const revision = this.catalogue.get(revisionKey)?.version ?? 0;
+    const revision = this.catalogue.get(nextQueueKey)?.version ?? 0;
     if (revision === this.seenRevision) return;
     const present = this.catalogue.list(topicKeyPrefix);
     if (this.seenVersions.size > 0) {

@@ -1,0 +1,7 @@
+/** The kinds of timers, as their rows name them. A number is never given twice: rows outlive versions. */
+export const timerKinds = {
+  /** A delayed record: delivers the batch that waits in a hidden queue. */
+  delayedDelivery: 1,
+  /** How a delayed record ended need not be remembered any longer. */
+  delayedOutcome: 2,
+} as const;
