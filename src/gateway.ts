@@ -24,9 +24,13 @@ import { defaultFetchSettings, FetchService, type FetchSettings } from './servic
 import { GroupCoordinator } from './services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from './services/groups/group-settings.ts';
 import { ProducerIds } from './services/producers/producer-ids.ts';
+import { settingsByName } from './services/features/delay/delay-op-step.ts';
+import { DelayService } from './services/features/delay/delay-service.ts';
+import { HiddenTrim } from './services/features/timers/hidden-trim.ts';
+import { TimerEngine } from './services/features/timers/timer-engine.ts';
 import { Retention } from './services/topics/retention.ts';
 import { TopicCatalogue } from './services/topics/topic-catalogue.ts';
-import type { PayloadFormat, StorageEngine } from './storage/engine.ts';
+import type { PayloadFormat, QueueId, StorageEngine } from './storage/engine.ts';
 import { brokerMetrics } from './telemetry/broker-metrics.ts';
 import { MetricRegistry } from './telemetry/metrics.ts';
 import { processMetrics } from './telemetry/process-metrics.ts';
@@ -59,6 +63,7 @@ export class Gateway implements AdminSource {
   private readonly options: GatewayOptions;
   private readonly engine: StorageEngine;
   private readonly services: Services;
+  private readonly features: Features;
   private readonly retention: Retention;
   private readonly server: ConnectionServer;
   private readonly registry = new MetricRegistry();
@@ -73,7 +78,7 @@ export class Gateway implements AdminSource {
     const engine = await openEngine(options);
     let gateway: Gateway | undefined;
     try {
-      gateway = new Gateway(options, engine);
+      gateway = new Gateway(options, engine, await DelayService.ensureQueues(engine));
       await gateway.open();
       return gateway;
     } catch (error) {
@@ -83,12 +88,14 @@ export class Gateway implements AdminSource {
     }
   }
 
-  private constructor(options: GatewayOptions, engine: StorageEngine) {
+  private constructor(options: GatewayOptions, engine: StorageEngine, delayQueues: readonly QueueId[]) {
     const { config, clock, log } = options;
     this.options = options;
     this.engine = engine;
     this.startedAtMs = clock.nowMs();
-    this.services = buildServices(options, engine);
+    const built = buildServices(options, engine, delayQueues);
+    this.services = built;
+    this.features = built.features;
     this.retention = new Retention(this.services);
     const handlers = buildHandlers(this.services);
     this.server = new ConnectionServer({
@@ -131,6 +138,8 @@ export class Gateway implements AdminSource {
       });
     }
     this.retention.start();
+    this.features.timers.start();
+    this.features.trim.start();
     this.currentState = 'ready';
   }
 
@@ -207,6 +216,8 @@ export class Gateway implements AdminSource {
     }
     for (const stop of this.stops) stop();
     await this.retention.close();
+    await this.features.trim.close();
+    await this.features.timers.close();
     await closeServices(this.services);
     await this.engine.close();
     await this.admin?.close();
@@ -278,12 +289,37 @@ async function openEngine({ config, clock, log }: GatewayOptions): Promise<Stora
   }
 }
 
-function buildServices(options: GatewayOptions, engine: StorageEngine): Services {
+/** What is built on timers. */
+interface Features {
+  readonly timers: TimerEngine;
+  readonly trim: HiddenTrim;
+  readonly delay: DelayService;
+}
+
+function buildFeatures(
+  { clock, log: brokerLog, config }: GatewayOptions,
+  engine: StorageEngine,
+  topics: TopicCatalogue,
+  queues: readonly QueueId[],
+): Features {
+  const log = brokerLog.component('timers');
+  const timers = new TimerEngine({ engine, clock, log });
+  const trim = new HiddenTrim({ engine, timers, clock, log });
+  const delay = new DelayService({ engine, queues, topics, timers, trim, config: config.broker, clock, log });
+  return { timers, trim, delay };
+}
+
+function buildServices(
+  options: GatewayOptions,
+  engine: StorageEngine,
+  delayQueues: readonly QueueId[],
+): Services & { readonly features: Features } {
   const { clock, log } = options;
   const config = options.config.broker;
   const dynamicConfig = new DynamicBrokerConfig(engine.catalogue, config);
   const groupConfigs = new GroupConfigs(engine.catalogue, config);
-  const topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes });
+  const topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes, settingsByName });
+  const features = buildFeatures(options, engine, topics, delayQueues);
   const groups = new GroupCoordinator({
     engine,
     directory: topics,
@@ -296,6 +332,7 @@ function buildServices(options: GatewayOptions, engine: StorageEngine): Services
     topics,
     clock,
     settings: appendSettings(config),
+    steps: features.delay.steps,
   });
   const fetches = new FetchService({
     engine,
@@ -318,6 +355,7 @@ function buildServices(options: GatewayOptions, engine: StorageEngine): Services
     fetches,
     producerIds: new ProducerIds(engine.catalogue),
     nodeId: config.int('node.id'),
+    features,
   };
 }
 

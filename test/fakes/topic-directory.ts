@@ -30,6 +30,10 @@ export const testTopicSettings: TopicSettings = {
   maxCompactionLagMs: Number.POSITIVE_INFINITY,
   segmentBytes: 1_073_741_824,
   segmentMs: 604_800_000,
+  messageType: 'NORMAL',
+  delayDefaultMs: -1,
+  delayMaxMs: 259_200_000,
+  role: 'plain',
 };
 
 export class FakeTopicDirectory implements TopicDirectory {

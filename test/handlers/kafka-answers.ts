@@ -15,6 +15,8 @@ const leftOut = new Set([
   'streams.assignor.name',
   'streams.rack.aware.assignment.tags',
 ]);
+/** Settings of our own stand beside Kafka's. */
+const isLeftOut = (name: string) => leftOut.has(name) || name.startsWith('rmq.');
 const defaultSource = 5;
 const volumeFields = new Set(['totalBytes', 'usableBytes', 'logDir']);
 
@@ -27,7 +29,7 @@ interface Named {
 export function comparable(value: unknown, field = ''): unknown {
   if (Array.isArray(value)) {
     const items = value
-      .filter((item: Named) => field !== 'configs' || !leftOut.has(item.name ?? ''))
+      .filter((item: Named) => field !== 'configs' || !isLeftOut(item.name ?? ''))
       // CreateTopics answers list every default: those are the same everywhere and told by DescribeConfigs.
       .filter(
         (item: Named) => field !== 'configs' || 'synonyms' in item || item.configSource !== defaultSource,

@@ -14,7 +14,13 @@ import type {
 import type { Clock } from '../../util/clock.ts';
 import type { Topic, TopicDirectory } from '../topics/topic.ts';
 import { failedAppend, type PartitionAppendResult, succeededAppend } from './append-result.ts';
-import type { AppendStep, AppendTarget, PlannedAppend, TransactionGate } from './append-steps.ts';
+import type {
+  AppendStep,
+  AppendTarget,
+  PlannedAppend,
+  PlannedWork,
+  TransactionGate,
+} from './append-steps.ts';
 import { type AdmittedBatch, admitRecords, Refusal } from './batch-admission.ts';
 
 export interface AppendSettings {
@@ -91,7 +97,7 @@ interface PlannedPartition {
   readonly at: number;
   readonly index: number;
   readonly batch: AdmittedBatch;
-  readonly plan: PlannedAppend;
+  readonly plan: PlannedAppend | PlannedWork;
 }
 
 export class AppendRequest {
@@ -138,7 +144,7 @@ export class AppendRequest {
     }
     this.isTransactional ||= batch.isTransactional;
     const durability = service.durabilityOf(topic, partition.queue, facts.acks, batch.recordCount);
-    let plan: PlannedAppend | undefined;
+    let plan: PlannedAppend | PlannedWork | undefined;
     if (service.steps.length > 0) {
       const { transactionalId, version } = facts;
       const target: AppendTarget = { topic, partition, transactionalId, version, durability };
@@ -149,7 +155,7 @@ export class AppendRequest {
           this.refuse(index, outcome);
           return;
         }
-        if ('group' in outcome) {
+        if ('group' in outcome || 'perform' in outcome) {
           plan = outcome;
           break;
         }
@@ -184,23 +190,44 @@ export class AppendRequest {
   }
 
   private async runOne(one: PlannedPartition): Promise<readonly PartitionAppendResult[]> {
-    const outcomes = await this.service.engine.append(one.plan.group);
-    this.results[one.at] = resultOf(one, outcomes);
-    if (isEarlyDuplicate(one, outcomes)) await this.service.engine.whenDurable();
+    const { plan } = one;
+    if ('perform' in plan) {
+      this.results[one.at] = await this.perform(one.index, plan);
+      return this.results as PartitionAppendResult[];
+    }
+    const outcomes = await this.service.engine.append(plan.group);
+    this.results[one.at] = resultOf(one, plan, outcomes);
+    if (isEarlyDuplicate(plan, outcomes)) await this.service.engine.whenDurable();
     return this.results as PartitionAppendResult[];
   }
 
   private async runAll(): Promise<readonly PartitionAppendResult[]> {
     const { planned, results, service } = this;
-    const outcomes = await Promise.all(planned.map((one) => service.engine.append(one.plan.group)));
+    const outcomes = await Promise.all(
+      planned.map(({ plan, index }) =>
+        'perform' in plan ? this.perform(index, plan) : service.engine.append(plan.group),
+      ),
+    );
     let mustWait = false;
     for (let at = 0; at < planned.length; at++) {
       const one = planned[at]!;
-      results[one.at] = resultOf(one, outcomes[at]!);
-      mustWait ||= isEarlyDuplicate(one, outcomes[at]!);
+      const { plan } = one;
+      if ('perform' in plan) {
+        results[one.at] = outcomes[at] as PartitionAppendResult;
+        continue;
+      }
+      const appended = outcomes[at] as readonly AppendResult[];
+      results[one.at] = resultOf(one, plan, appended);
+      mustWait ||= isEarlyDuplicate(plan, appended);
     }
     if (mustWait) await service.engine.whenDurable();
     return results as PartitionAppendResult[];
+  }
+
+  private async perform(index: number, plan: PlannedWork): Promise<PartitionAppendResult> {
+    const done = await plan.perform();
+    if (done instanceof Refusal) return failedAppend(index, done.errorCode, done.message, done.recordErrors);
+    return succeededAppend(index, done.baseOffset, -1, done.logStartOffset);
   }
 
   private failPlanned(errorCode: number): void {
@@ -247,22 +274,27 @@ function groupOf(entry: AppendEntry, durability: AppendGroup['durability'], flus
     : { durability, entries: [entry], flushWithinMs: flushMs };
 }
 
-function resultOf(one: PlannedPartition, outcomes: readonly AppendResult[]): PartitionAppendResult {
-  const answering = one.plan.answeringEntry;
+function resultOf(
+  one: PlannedPartition,
+  plan: PlannedAppend,
+  outcomes: readonly AppendResult[],
+): PartitionAppendResult {
+  const answering = plan.answeringEntry;
   const result = outcomes[Math.max(answering, 0)]!;
+  if (result.outcome === 'appended') plan.appended?.(outcomes);
+  // What is hidden has neither offset nor time nor place in the partition yet.
+  const isHidden = answering < 0;
+  if (isHidden && (result.outcome === 'appended' || result.outcome === 'duplicate')) {
+    return succeededAppend(one.index, -1, -1, -1);
+  }
   switch (result.outcome) {
     case 'appended':
-      return succeededAppend(
-        one.index,
-        answering < 0 ? -1 : result.baseOffset,
-        one.batch.logAppendTimeMs,
-        result.logStartOffset,
-      );
+      return succeededAppend(one.index, result.baseOffset, one.batch.logAppendTimeMs, result.logStartOffset);
     case 'duplicate':
       // As Kafka: the timestamp of the batch that was appended first, which has the same bytes as this one.
       return succeededAppend(
         one.index,
-        answering < 0 ? -1 : result.baseOffset,
+        result.baseOffset,
         one.batch.logAppendTimeMs < 0 ? one.batch.maxTimestampMs : result.storeTimeMs,
         result.logStartOffset,
       );
@@ -283,10 +315,9 @@ function errorOfGroup(outcomes: readonly AppendResult[]): number {
 }
 
 /** The batch was appended by an earlier request, perhaps not yet durably, and this one promises that. */
-function isEarlyDuplicate(one: PlannedPartition, outcomes: readonly AppendResult[]): boolean {
+function isEarlyDuplicate(plan: PlannedAppend, outcomes: readonly AppendResult[]): boolean {
   return (
-    one.plan.group.durability === 'sync' &&
-    outcomes[Math.max(0, one.plan.answeringEntry)]!.outcome === 'duplicate'
+    plan.group.durability === 'sync' && outcomes[Math.max(0, plan.answeringEntry)]!.outcome === 'duplicate'
   );
 }
 

@@ -3,7 +3,7 @@
  * in which the composition root lists them, for every partition of a request before anything of it is appended. Knows no
  * feature.
  */
-import type { AppendGroup } from '../../storage/engine.ts';
+import type { AppendGroup, AppendResult } from '../../storage/engine.ts';
 import type { Partition, Topic } from '../topics/topic.ts';
 import type { AdmittedBatch, Refusal } from './batch-admission.ts';
 
@@ -12,6 +12,22 @@ export interface PlannedAppend {
   readonly group: AppendGroup;
   /** The group's entry whose offset is the answer's; -1 where the record has no offset to tell (it is hidden). */
   readonly answeringEntry: number;
+  /** Called when the group was appended, before the answer. */
+  appended?(results: readonly AppendResult[]): void;
+}
+
+/**
+ * What is done for one partition where that takes more than one group known beforehand: it has to look first, or may be refused
+ * after a look. Begun when the whole request was checked.
+ */
+export interface PlannedWork {
+  /** Must copy what it needs of the payload before it waits. Rejections are answered as UNKNOWN_SERVER_ERROR. */
+  perform(): Promise<Refusal | PerformedWork>;
+}
+
+export interface PerformedWork {
+  readonly baseOffset: number;
+  readonly logStartOffset: number;
 }
 
 export interface AppendTarget {
@@ -28,7 +44,10 @@ export interface AppendStep {
    * Undefined: no concern of this step. A batch: what the next steps see in its place. A plan: what is appended instead, and
    * no further step is asked. Must not keep the payload, which is a view of the request.
    */
-  apply(batch: AdmittedBatch, target: AppendTarget): AdmittedBatch | PlannedAppend | Refusal | undefined;
+  apply(
+    batch: AdmittedBatch,
+    target: AppendTarget,
+  ): AdmittedBatch | PlannedAppend | PlannedWork | Refusal | undefined;
 }
 
 /** Whether a transactional batch may be appended (KIP-98, KIP-890); transactions are not part of this folder. */

@@ -2,6 +2,8 @@
  * The settings of the broker: every key that Kafka's brokers have (4.4) and our own, and the values in force. A value comes, in
  * this order, from: changed while running for this broker, changed while running for all brokers, given at start, the default.
  */
+
+import { delayBrokerKeys } from '../features/delay/topic-keys.ts';
 import { clusterKeys } from './broker-keys/cluster.ts';
 import { groupKeys } from './broker-keys/groups.ts';
 import { identityKeys } from './broker-keys/identity.ts';
@@ -26,6 +28,7 @@ const definitions = [
   ...clusterKeys,
   ...securityKeys,
   ...ownKeys,
+  ...delayBrokerKeys,
 ] as const;
 
 type Definition = (typeof definitions)[number];

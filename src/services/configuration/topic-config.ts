@@ -2,6 +2,7 @@
  * The settings of a topic: every topic config of Kafka 4.4, what each falls back to in the broker's settings, and how they become
  * the `TopicSettings` that services act on. Where a setting cannot be honoured, its values but the harmless ones are refused.
  */
+import { checkDelaySettings, delayFallbacks, delayTopicKeys } from '../features/delay/topic-keys.ts';
 import type { TopicSettings } from '../topics/topic.ts';
 import type { BrokerConfig, BrokerKey, ConfigSynonym } from './broker-config.ts';
 import { gzipLevel } from './broker-keys/topics.ts';
@@ -319,6 +320,7 @@ const definitions = [
     `A copy that is behind may lead. ${oneCopy}`,
     withoutEffect,
   ),
+  ...delayTopicKeys,
 ] as const;
 
 export type TopicKey = (typeof definitions)[number]['name'];
@@ -369,6 +371,7 @@ const brokerFallbacks: Readonly<Partial<Record<TopicKey, BrokerKey>>> = {
   'segment.jitter.ms': 'log.roll.jitter.ms',
   'segment.ms': 'log.roll.ms',
   'unclean.leader.election.enable': 'unclean.leader.election.enable',
+  ...delayFallbacks,
 };
 
 /**
@@ -387,6 +390,9 @@ export function checkTopicOverrides(overrides: ReadonlyMap<string, string>, brok
       `conflict topic config setting min.compaction.lag.ms (${least.text}) > max.compaction.lag.ms (${most.text})`,
     );
   }
+  const number = (name: TopicKey) => effective(name, overrides, broker).value as number;
+  const type = effective('rmq.message.type', overrides, broker).value as string;
+  checkDelaySettings(type, number('rmq.delay.default.ms'), number('rmq.delay.max.ms'));
 }
 
 /** The value of a topic setting where the topic says nothing itself. */
@@ -476,5 +482,9 @@ export function topicSettings(overrides: ReadonlyMap<string, string>, broker: Br
     maxCompactionLagMs: number('max.compaction.lag.ms'),
     segmentBytes: number('segment.bytes'),
     segmentMs: number('segment.ms'),
+    messageType: value('rmq.message.type') as TopicSettings['messageType'],
+    delayDefaultMs: number('rmq.delay.default.ms'),
+    delayMaxMs: number('rmq.delay.max.ms'),
+    role: value('rmq.role') as TopicSettings['role'],
   };
 }

@@ -1,5 +1,6 @@
 /** A topic as every service sees it. Immutable: a change makes a new Topic object. */
 import type { QueueId } from '../../storage/engine.ts';
+import type { MessageType } from '../features/control-headers.ts';
 
 /** A topic's effective settings: its own overrides over the broker's defaults. Names follow Kafka's topic configs. */
 export interface TopicSettings {
@@ -26,6 +27,13 @@ export interface TopicSettings {
   readonly maxCompactionLagMs: number;
   readonly segmentBytes: number;
   readonly segmentMs: number;
+  /** rmq.message.type: what records may ask for. */
+  readonly messageType: MessageType;
+  /** rmq.delay.default.ms; -1 for none. */
+  readonly delayDefaultMs: number;
+  readonly delayMaxMs: number;
+  /** rmq.role: what producing to the topic does. */
+  readonly role: 'plain' | 'delay-op';
 }
 
 export interface Partition {

@@ -35,6 +35,10 @@ describe('topic settings', () => {
       maxCompactionLagMs: Number.POSITIVE_INFINITY,
       segmentBytes: 1073741824,
       segmentMs: 604800000,
+      messageType: 'NORMAL',
+      delayDefaultMs: -1,
+      delayMaxMs: 259200000,
+      role: 'plain',
     });
     const other = new BrokerConfig(
       given({ 'log.retention.minutes': '1', 'message.max.bytes': '5', 'log.cleanup.policy': 'compact' }),

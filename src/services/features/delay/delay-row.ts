@@ -1,0 +1,76 @@
+/** What the timer of a delayed batch keeps with it. Knows nothing of where rows lie. */
+import type { QueueId } from '../../../storage/engine.ts';
+import { timerKinds } from '../timers/timer-kinds.ts';
+import { readUint64, type Timer, writeUint64 } from '../timers/timer-row.ts';
+
+export interface DelayedBatch {
+  /** base64url, as topics have it. */
+  readonly topicId: string;
+  readonly partition: number;
+  readonly recordCount: number;
+  /** Largest timestamp of the records, -1 for none. */
+  readonly maxTimestampMs: number;
+  readonly sizeBytes: number;
+  /** When the broker took it. */
+  readonly storedMs: number;
+  /** The due time was changed: the record's own header tells another. */
+  readonly isMoved: boolean;
+  /** A batch with an id is one record. */
+  readonly messageId: Buffer | undefined;
+}
+
+const formatVersion = 1;
+const topicIdAt = 2;
+const topicIdBytes = 16;
+const partitionAt = 18;
+const countAt = 22;
+const maxTimestampAt = 26;
+const sizeAt = 34;
+const storedAt = 38;
+const idAt = 46;
+const movedFlag = 1;
+const idFlag = 2;
+
+export function encodeDelayedBatch(batch: DelayedBatch): Buffer {
+  const id = batch.messageId;
+  const bytes = Buffer.alloc(idAt + (id?.length ?? 0));
+  bytes[0] = formatVersion;
+  bytes[1] = (batch.isMoved ? movedFlag : 0) | (id === undefined ? 0 : idFlag);
+  bytes.write(batch.topicId, topicIdAt, topicIdBytes, 'base64url');
+  bytes.writeUInt32BE(batch.partition, partitionAt);
+  bytes.writeUInt32BE(batch.recordCount, countAt);
+  // One above, so that -1 is 0.
+  writeUint64(bytes, batch.maxTimestampMs + 1, maxTimestampAt);
+  bytes.writeUInt32BE(batch.sizeBytes, sizeAt);
+  writeUint64(bytes, batch.storedMs, storedAt);
+  id?.copy(bytes, idAt);
+  return bytes;
+}
+
+/** Throws a RangeError on bytes that this version did not write. */
+export function decodeDelayedBatch(bytes: Buffer): DelayedBatch {
+  if (bytes.length < idAt || bytes[0] !== formatVersion) {
+    throw new RangeError(`the timer of a delayed batch in an unknown format ${bytes[0]}`);
+  }
+  const flags = bytes[1]!;
+  return {
+    topicId: bytes.toString('base64url', topicIdAt, topicIdAt + topicIdBytes),
+    partition: bytes.readUInt32BE(partitionAt),
+    recordCount: bytes.readUInt32BE(countAt),
+    maxTimestampMs: readUint64(bytes, maxTimestampAt) - 1,
+    sizeBytes: bytes.readUInt32BE(sizeAt),
+    storedMs: readUint64(bytes, storedAt),
+    isMoved: (flags & movedFlag) !== 0,
+    messageId: (flags & idFlag) === 0 ? undefined : bytes.subarray(idAt),
+  };
+}
+
+/** The timer of a batch that waits at this place. */
+export function delayTimer(batch: DelayedBatch, dueMs: number, queue: QueueId, offset: number): Timer {
+  return {
+    kind: timerKinds.delayedDelivery,
+    dueMs,
+    source: { queue, offset },
+    payload: encodeDelayedBatch(batch),
+  };
+}
