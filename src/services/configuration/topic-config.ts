@@ -297,10 +297,16 @@ const definitions = [
       ...dynamic,
     },
   ),
-  define('segment.bytes', 'INT', 1073741824, `Size of the files of the partition. ${oneLog}`, {
-    valid: atLeast(1048576),
-    ...withoutEffect,
-  }),
+  define(
+    'segment.bytes',
+    'INT',
+    1073741824,
+    'How many bytes at the end of the partition are not compacted. All partitions share one log here.',
+    {
+      valid: atLeast(1048576),
+      ...dynamic,
+    },
+  ),
   define('segment.index.bytes', 'INT', 10485760, `Size of the index of a file. ${oneLog}`, {
     valid: atLeast(4),
     ...withoutEffect,
@@ -309,10 +315,16 @@ const definitions = [
     valid: atLeast(0),
     ...withoutEffect,
   }),
-  define('segment.ms', 'LONG', 604800000, `Age at which the partition gets a new file. ${oneLog}`, {
-    valid: atLeast(1),
-    ...withoutEffect,
-  }),
+  define(
+    'segment.ms',
+    'LONG',
+    604800000,
+    'Age from which records of the partition may be compacted. All partitions share one log here.',
+    {
+      valid: atLeast(1),
+      ...dynamic,
+    },
+  ),
   define(
     'unclean.leader.election.enable',
     'BOOLEAN',

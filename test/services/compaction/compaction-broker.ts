@@ -13,6 +13,7 @@ import {
   stampBatch,
 } from '../../../protocol/records/record-batch.ts';
 import { type BatchOptions, buildRecordBatch } from '../../../protocol/records/record-batch-builder.ts';
+import { largestTimeOf } from '../../../src/services/compaction/batch-time.ts';
 import { CompactionService } from '../../../src/services/compaction/compaction-service.ts';
 import { BrokerConfig } from '../../../src/services/configuration/broker-config.ts';
 import { DynamicBrokerConfig } from '../../../src/services/configuration/dynamic-broker-config.ts';
@@ -31,6 +32,7 @@ export const recordBatches: PayloadFormat = {
   stamp: stampBatch,
   isStamped: isBatchStamped,
   isIntact: isBatchIntact,
+  largestTimestampMs: largestTimeOf,
 };
 
 export interface LiveRecord {
