@@ -27,6 +27,7 @@ export interface CommandLine {
 }
 
 export const usage = `Usage: odradek [options]
+       odradek backup DEST --admin HOST:PORT | --data DIR   a copy of all data (odradek backup --help)
 
   --listen HOST:PORT     where clients connect; localhost:9092 unless set; may be given again
   --advertise HOST:PORT  what clients are told to connect to, one for each --listen

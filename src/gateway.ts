@@ -7,7 +7,6 @@ import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { apiByKey } from '../protocol/generated/apis.ts';
 import { crc32c } from '../protocol/records/crc32c.ts';
-import { isBatchIntact, isBatchStamped, stampBatch } from '../protocol/records/record-batch.ts';
 import type { AdminServer } from './admin/admin-server.ts';
 import type { AdminSource, BrokerState, BrokerStatus } from './admin/admin-source.ts';
 import { connectionSettings, type StartConfig } from './config.ts';
@@ -16,21 +15,24 @@ import { ConnectionServer } from './connection/connection-server.ts';
 import type { ListenerInfo } from './handlers/handler.ts';
 import { buildHandlers } from './handlers/registry.ts';
 import type { DataVolume, Services } from './handlers/services.ts';
+import { recordBatches } from './record-batches.ts';
 import { AppendService, type AppendSettings } from './services/append/append-service.ts';
 import type { BrokerConfig } from './services/configuration/broker-config.ts';
 import { DynamicBrokerConfig } from './services/configuration/dynamic-broker-config.ts';
 import { GroupConfigs } from './services/configuration/group-configs.ts';
-import { defaultFetchSettings, FetchService, type FetchSettings } from './services/fetch/fetch-service.ts';
-import { GroupCoordinator } from './services/groups/group-coordinator.ts';
-import { groupSettingsFrom } from './services/groups/group-settings.ts';
-import { ProducerIds } from './services/producers/producer-ids.ts';
 import { settingsByName } from './services/features/delay/delay-op-step.ts';
 import { DelayService } from './services/features/delay/delay-service.ts';
 import { HiddenTrim } from './services/features/timers/hidden-trim.ts';
 import { TimerEngine } from './services/features/timers/timer-engine.ts';
+import { defaultFetchSettings, FetchService, type FetchSettings } from './services/fetch/fetch-service.ts';
+import { GroupCoordinator } from './services/groups/group-coordinator.ts';
+import { groupSettingsFrom } from './services/groups/group-settings.ts';
+import { ProducerIds } from './services/producers/producer-ids.ts';
 import { Retention } from './services/topics/retention.ts';
 import { TopicCatalogue } from './services/topics/topic-catalogue.ts';
-import type { PayloadFormat, QueueId, StorageEngine } from './storage/engine.ts';
+import { type BackupOptions, BackupRefusedError, type BackupReport, canBackUp } from './storage/backup.ts';
+import { resolveDestination } from './storage/backup-destination.ts';
+import type { QueueId, StorageEngine } from './storage/engine.ts';
 import { brokerMetrics } from './telemetry/broker-metrics.ts';
 import { MetricRegistry } from './telemetry/metrics.ts';
 import { processMetrics } from './telemetry/process-metrics.ts';
@@ -46,13 +48,6 @@ export interface GatewayOptions {
   /** The broker can no longer keep its promises, or an invariant of ours is broken: the process must end. */
   readonly onFatal: (error: Error) => void;
 }
-
-/** A Kafka record batch, as the engine needs to know it. */
-const recordBatches: PayloadFormat = {
-  stamp: stampBatch,
-  isStamped: isBatchStamped,
-  isIntact: isBatchIntact,
-};
 
 const produceKey = 0;
 
@@ -191,6 +186,17 @@ export class Gateway implements AdminSource {
         epoch: this.engine.epoch,
       },
     };
+  }
+
+  async backup(options: BackupOptions): Promise<BackupReport> {
+    const { engine } = this;
+    if (!canBackUp(engine)) {
+      throw new BackupRefusedError(
+        'this broker keeps everything in memory: there is nothing on disk to back up',
+      );
+    }
+    const destination = await resolveDestination(this.options.config.dataDirectory, options.destination);
+    return engine.backup({ ...options, destination });
   }
 
   metrics(): string {

@@ -13,6 +13,11 @@ import { packageVersion } from './version.ts';
 const exitCodes = { failed: 1, usage: 2, broken: 70, signal: 128 } as const;
 
 async function main(): Promise<void> {
+  if (process.argv[2] === 'backup') {
+    const { backupCommand } = await import('./tools/backup/backup-command.ts');
+    process.exitCode = await backupCommand(process.argv.slice(3), process.stdout, process.stderr);
+    return;
+  }
   const commandLine = parseCommandLine(process.argv.slice(2));
   if (commandLine.help) {
     process.stdout.write(usage);

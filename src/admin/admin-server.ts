@@ -5,6 +5,7 @@
 import { type ServerType, serve } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { AdminSource } from './admin-source.ts';
+import { backupRoutes } from './routes/backup.ts';
 import { healthRoutes } from './routes/health.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { statusRoutes } from './routes/status.ts';
@@ -29,6 +30,7 @@ export function adminApp(source: AdminSource): Hono {
   healthRoutes(app, source);
   metricsRoutes(app, source);
   statusRoutes(app, source);
+  backupRoutes(app, source);
   app.notFound((context) => context.json({ error: 'there is nothing here' }, 404));
   return app;
 }

@@ -1,4 +1,5 @@
 /** What the HTTP side may ask of the broker. Knows nothing of HTTP. */
+import type { BackupOptions, BackupReport } from '../storage/backup.ts';
 
 export type BrokerState = 'starting' | 'ready' | 'draining' | 'stopped' | 'failed';
 
@@ -33,6 +34,8 @@ export interface BrokerStatus {
 export interface AdminSource {
   readonly state: BrokerState;
   status(): BrokerStatus;
+  /** Rejects with BackupRefusedError where it cannot be done as asked. */
+  backup(options: BackupOptions): Promise<BackupReport>;
   /** One scrape in Prometheus' text format. */
   metrics(): string;
 }

@@ -7,6 +7,7 @@ function app(state: BrokerState) {
     state,
     status: () => ({ version: '1', state }) as ReturnType<AdminSource['status']>,
     metrics: () => 'a_total 1\n',
+    backup: () => Promise.reject(new Error('not here')),
   };
   return adminApp(source);
 }
