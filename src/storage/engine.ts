@@ -96,7 +96,6 @@ export interface AppendGroup {
   readonly entries: readonly AppendEntry[];
   readonly changes?: readonly IndexChange[];
   readonly conditions?: readonly IndexCondition[];
-  readonly fence?: Fence;
   /** One for each lease that the group rests on. */
   readonly fences?: readonly Fence[];
   /** An async group is made durable within this time even when the engine's own interval is longer. */

@@ -1300,23 +1300,37 @@ export function describeEngineContract(
     describe('leases', () => {
       test('fence off who held one before', async () => {
         const first = await engine.acquireLease('group/7');
-        const fence = { lease: 'group/7', epoch: first.epoch };
-        expect(outcomes(await append([entry(1, 'a')], { fence }))).toEqual(['appended']);
+        const fences = [{ lease: 'group/7', epoch: first.epoch }];
+        expect(outcomes(await append([entry(1, 'a')], { fences }))).toEqual(['appended']);
         const second = await engine.acquireLease('group/7');
         expect(second.epoch).toBeGreaterThan(first.epoch);
         expect(second.name).toBe('group/7');
         expect(first.lost.aborted).toBe(true);
         expect(second.lost.aborted).toBe(false);
-        expect(outcomes(await append([entry(1, 'b'), entry(2, 'c')], { fence }))).toEqual([
+        expect(outcomes(await append([entry(1, 'b'), entry(2, 'c')], { fences }))).toEqual([
           'stale-lease',
           'stale-lease',
         ]);
         expect(
-          outcomes(await append([entry(1, 'd')], { fence: { lease: 'group/7', epoch: second.epoch } })),
+          outcomes(await append([entry(1, 'd')], { fences: [{ lease: 'group/7', epoch: second.epoch }] })),
         ).toEqual(['appended']);
-        expect(outcomes(await append([entry(1, 'e')], { fence: { lease: 'never', epoch: 1 } }))).toEqual([
+        expect(outcomes(await append([entry(1, 'e')], { fences: [{ lease: 'never', epoch: 1 }] }))).toEqual([
           'stale-lease',
         ]);
+        expect(await bodies(1)).toEqual(['a', 'd']);
+      });
+
+      test('hold a group back where one of several is stale', async () => {
+        const group = await engine.acquireLease('group/7');
+        const transaction = await engine.acquireLease('transaction/3');
+        const both = [group, transaction].map(({ name, epoch }) => ({ lease: name, epoch }));
+        expect(outcomes(await append([entry(1, 'a')], { fences: both }))).toEqual(['appended']);
+        await engine.acquireLease('group/7');
+        expect(outcomes(await append([entry(1, 'b'), entry(2, 'c')], { fences: both }))).toEqual([
+          'stale-lease',
+          'stale-lease',
+        ]);
+        expect(outcomes(await append([entry(1, 'd')], { fences: both.slice(1) }))).toEqual(['appended']);
         expect(await bodies(1)).toEqual(['a', 'd']);
       });
     });

@@ -1,6 +1,6 @@
 /**
- * What a coordinator's state machine is to the runtime that it runs on. Group coordinators are written against this file alone;
- * transaction and share coordinators will be. Nothing here knows of sockets, files or Kafka's messages.
+ * What a coordinator's state machine is to the runtime that it runs on. Coordinators of groups and transactions are written against
+ * this file alone; that of share groups will be. Nothing here knows of sockets, files or Kafka's messages.
  *
  * A machine is the state of one partition of an internal topic. A command is a call of one of its methods: it looks at the state,
  * appends records and answers tickets through `Effects`. What must survive is changed by `replay` alone, which `Effects.append`
@@ -49,15 +49,25 @@ export interface CoordinatorMachine<StateRecord> {
   snapshot(): Iterable<StateRecord>;
 }
 
+/** The batch that a record stands in, where it is more than a container: that of a producer's transaction. */
+export interface ProducerBatch {
+  readonly producerId: number;
+  readonly producerEpoch: number;
+  /** The record is a control record: how the producer's transaction ended. It stands alone in its batch. */
+  readonly isControl: boolean;
+}
+
 export interface EncodedRecord {
   readonly key: Buffer;
   /** null is a tombstone. */
   readonly value: Buffer | null;
+  /** Undefined: of no transaction. Records of different batches are not put together. */
+  readonly batch?: ProducerBatch;
 }
 
 /** How a machine's records stand in the log. */
 export interface StateRecordFormat<StateRecord> {
   encode(record: StateRecord): EncodedRecord;
   /** Undefined for a kind of record that is not known here: it is passed over. @throws MalformedMessageError */
-  decode(key: Buffer, value: Buffer | null): StateRecord | undefined;
+  decode(key: Buffer, value: Buffer | null, batch?: ProducerBatch): StateRecord | undefined;
 }

@@ -3,14 +3,14 @@
  * nobody uses costs nothing; a topic that does not exist is made by the first command that must write.
  */
 import { type ErrorCode, errorCodes } from '../../../protocol/error-codes.ts';
-import type { StorageEngine } from '../../storage/engine.ts';
+import type { Fence, StorageEngine } from '../../storage/engine.ts';
 import { assert } from '../../util/assert.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { Log } from '../../util/log.ts';
 import type { InternalTopicName, Partition, Topic, TopicDirectory } from '../topics/topic.ts';
 import type { CoordinatorLimits } from './coordinator-limits.ts';
-import type { CoordinatorMachine, MachineTimers, StateRecordFormat } from './coordinator-machine.ts';
-import { type Command, CoordinatorShard, PendingAnswer } from './coordinator-shard.ts';
+import type { CoordinatorMachine, Effects, MachineTimers, StateRecordFormat } from './coordinator-machine.ts';
+import { type Command, CoordinatorShard, type JoinableGroups, PendingAnswer } from './coordinator-shard.ts';
 import { partitionForKey } from './partition-for-key.ts';
 
 export interface CoordinatorRuntimeOptions<StateRecord, Machine extends CoordinatorMachine<StateRecord>> {
@@ -101,6 +101,45 @@ export class CoordinatorRuntime<StateRecord, Machine extends CoordinatorMachine<
     );
   }
 
+  /**
+   * Runs a command at once on the machine of a partition, its effects fixed before this returns; undefined where that machine is not
+   * in memory. It is read then, for those who come again.
+   */
+  runNow<Result>(
+    partition: number,
+    command: (machine: Machine, effects: Effects<StateRecord>, groups: JoinableGroups) => Result,
+  ): { readonly result: Result } | undefined {
+    return this.#present(partition)?.runNow(command);
+  }
+
+  isLoaded(partition: number): boolean {
+    return this.#shards.get(partition)?.state === 'active';
+  }
+
+  /** Reads the partition if it is not in memory. */
+  async load(partition: number): Promise<void> {
+    await this.#present(partition)?.whenLoaded();
+  }
+
+  /** Reads every partition that has a state. */
+  async loadAll(): Promise<void> {
+    await this.executeOnAll<void>(
+      () => undefined,
+      (_machine, effects, ticket) => effects.reply(ticket, undefined),
+    );
+  }
+
+  /** The lease that a partition's machine rests on, while it is in memory. */
+  fence(partition: number): Fence | undefined {
+    return this.#shards.get(partition)?.fence;
+  }
+
+  #present(index: number): CoordinatorShard<StateRecord, Machine> | undefined {
+    const topic = this.#closed ? undefined : this.#options.directory.get(this.#options.topicName);
+    const partition = topic?.partitions[index];
+    return topic === undefined || partition === undefined ? undefined : this.#shard(topic, partition);
+  }
+
   /** Runs a command on every machine that has a state, reading those that were not used yet. Answers in partition order. */
   async executeOnAll<Answer>(
     fail: (code: ErrorCode) => Answer,
@@ -183,6 +222,7 @@ export class CoordinatorRuntime<StateRecord, Machine extends CoordinatorMachine<
         reply: (ticket, answer) => (ticket as unknown as PendingAnswer<unknown>).settle(answer),
       },
       pending,
+      { closeGroup: () => undefined },
     );
     assert(pending.settled, 'a command that may only look must answer at once');
     return pending.result() as Answer;

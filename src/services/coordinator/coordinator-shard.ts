@@ -8,7 +8,14 @@
  * flight are settled. A later group that got in nevertheless does no harm: a record says a whole state, never a difference.
  */
 import { type ErrorCode, errorCodes } from '../../../protocol/error-codes.ts';
-import type { AppendResult, Lease, QueueId, RefusalReason, StorageEngine } from '../../storage/engine.ts';
+import type {
+  AppendResult,
+  Fence,
+  Lease,
+  QueueId,
+  RefusalReason,
+  StorageEngine,
+} from '../../storage/engine.ts';
 import { AssertionFailure, assert } from '../../util/assert.ts';
 import type { Clock, Timer } from '../../util/clock.ts';
 import type { Log } from '../../util/log.ts';
@@ -21,6 +28,7 @@ import type {
   StateRecordFormat,
   Ticket,
 } from './coordinator-machine.ts';
+import type { ClosedGroup } from './joint-append.ts';
 import { forEachStateRecord, recordSizeBytes, stateEntries } from './state-batches.ts';
 
 export interface ShardOptions<StateRecord, Machine extends CoordinatorMachine<StateRecord>> {
@@ -39,10 +47,20 @@ export interface ShardOptions<StateRecord, Machine extends CoordinatorMachine<St
   readonly onClosed: () => void;
 }
 
+/** Lets a command have what is appended here kept together with more: see joint-append.ts. */
+export interface JoinableGroups {
+  /**
+   * Closes the group that is open, for the caller to append in this turn; undefined where nothing was appended to it. Answers of the
+   * command that runs wait for it.
+   */
+  closeGroup(): ClosedGroup | undefined;
+}
+
 export type Command<StateRecord, Machine, Answer> = (
   machine: Machine,
   effects: Effects<StateRecord>,
   ticket: Ticket<Answer>,
+  groups: JoinableGroups,
 ) => void;
 
 /** A ticket with its answer, or with someone who waits for it. */
@@ -114,7 +132,9 @@ interface LogPlace {
 
 type ShardState = 'loading' | 'active' | 'closed';
 
-export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<StateRecord>> {
+export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<StateRecord>>
+  implements JoinableGroups
+{
   readonly name: string;
   readonly #options: ShardOptions<StateRecord, Machine>;
   readonly #limits: CoordinatorLimits;
@@ -184,18 +204,44 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
       return fail(errorCodes.COORDINATOR_NOT_AVAILABLE);
     const pending = new PendingAnswer(fail);
     if (this.#state === 'active') {
-      this.#run((machine, effects) => command(machine, effects, pending));
+      this.#run((machine, effects) => command(machine, effects, pending, this));
     } else {
       if (this.#loadIsSlow || this.#waiting.length >= this.#limits.maxWaitingCommands) {
         return fail(errorCodes.COORDINATOR_LOAD_IN_PROGRESS);
       }
       this.#waiting.push(() => {
-        if (!pending.settled) this.#run((machine, effects) => command(machine, effects, pending));
+        if (!pending.settled) this.#run((machine, effects) => command(machine, effects, pending, this));
       });
     }
     const result = pending.result();
     if (!pending.settled) this.#unanswered.add(pending as unknown as PendingAnswer<unknown>);
     return result;
+  }
+
+  /** Runs a command now, on the machine as it is; undefined where it is not in memory. */
+  runNow<Result>(
+    command: (machine: Machine, effects: Effects<StateRecord>, groups: JoinableGroups) => Result,
+  ): { readonly result: Result } | undefined {
+    if (this.#state !== 'active' || this.#open.sizeBytes > this.#limits.maxUnwrittenBytes) return undefined;
+    let done: { readonly result: Result } | undefined;
+    this.#run((machine, effects) => {
+      done = { result: command(machine, effects, this) };
+    });
+    return done;
+  }
+
+  /** Resolves when the partition is in memory, or cannot be. */
+  async whenLoaded(): Promise<void> {
+    if (this.#state !== 'loading') return;
+    await this.execute<void>(
+      () => undefined,
+      (_machine, effects, ticket) => effects.reply(ticket, undefined),
+    );
+  }
+
+  /** The lease that the machine in memory rests on. */
+  get fence(): Fence | undefined {
+    return this.#lease === undefined ? undefined : { lease: this.#lease.name, epoch: this.#lease.epoch };
   }
 
   /** Answers those whom no append holds back but another client: they shall not keep the broker from ending. */
@@ -300,22 +346,34 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
   }
 
   #flush(): void {
+    const group = this.closeGroup();
+    if (group === undefined) return;
+    const { engine } = this.#options;
+    engine.append({ durability: 'sync', entries: group.entries, fences: [group.fence] }).then(
+      (results) => group.settled(results),
+      (error: unknown) => group.lost('unknown', error),
+    );
+  }
+
+  closeGroup(): ClosedGroup | undefined {
     this.#flushIsDue = false;
     const group = this.#open;
+    if (group.records.length === 0) return undefined;
     this.#open = new StateGroup();
-    if (group.records.length === 0) return;
-    const { engine, clock, queue } = this.#options;
+    const { clock, queue } = this.#options;
     const entries = stateEntries(queue, group.records, clock.nowMs(), this.#limits.maxBatchBytes);
     group.startBytes = this.#appendedBytes;
     for (const entry of entries) this.#appendedBytes += (entry.payload as Buffer).length;
     this.#inFlight.push(group);
     const life = this.#life;
-    const lease = this.#lease;
-    assert(lease !== undefined, 'state appended without a lease');
-    engine.append({ durability: 'sync', entries, fence: { lease: lease.name, epoch: lease.epoch } }).then(
-      (results) => this.#settled(life, group, results),
-      (error: unknown) => this.#lost(life, group, 'unknown', error),
-    );
+    const { fence } = this;
+    assert(fence !== undefined, 'state appended without a lease');
+    return {
+      entries,
+      fence,
+      settled: (results) => this.#settled(life, group, results),
+      lost: (reason, error) => this.#lost(life, group, reason, error),
+    };
   }
 
   #settled(life: number, group: StateGroup, results: readonly AppendResult[]): void {
@@ -466,8 +524,8 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
       if (read.outcome !== 'read') throw new Error(`${name} cannot be read at ${offset}: ${read.outcome}`);
       try {
         for (const payload of read.payloads) {
-          forEachStateRecord(payload, (key, value) => {
-            const record = format.decode(key, value);
+          forEachStateRecord(payload, (key, value, batch) => {
+            const record = format.decode(key, value, batch);
             if (record === undefined) return;
             machine.replay(record);
             records++;

@@ -648,9 +648,10 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     return copy;
   }
 
-  private fenceRefusal({ fence }: AppendGroup): RefusalReason | undefined {
-    if (fence === undefined || this.leases.get(fence.lease)?.epoch === fence.epoch) return undefined;
-    return 'stale-lease';
+  private fenceRefusal({ fences }: AppendGroup): RefusalReason | undefined {
+    if (fences === undefined) return undefined;
+    for (const { lease, epoch } of fences) if (this.leases.get(lease)?.epoch !== epoch) return 'stale-lease';
+    return undefined;
   }
 
   /** Checks the group and puts it into the log, all in one go. `sources`: payloads where the entries' own do not do. */

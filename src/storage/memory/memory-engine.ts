@@ -376,9 +376,9 @@ class MemoryEngine implements StorageEngine {
   }
 
   private appendNow(group: AppendGroup): readonly AppendResult[] {
-    const { entries, changes, conditions, fence } = group;
+    const { entries, changes, conditions, fences } = group;
     if (this.closed) return refuseAll(group, 'closing');
-    if (fence !== undefined && this.leases.get(fence.lease)?.epoch !== fence.epoch) {
+    if (fences?.some(({ lease, epoch: held }) => this.leases.get(lease)?.epoch !== held)) {
       return refuseAll(group, 'stale-lease');
     }
     for (const { index, key, expected } of conditions ?? []) {

@@ -33,7 +33,7 @@ describe('a turn', () => {
     const [group] = store.held.appends;
     expect(group).toMatchObject({
       durability: 'sync',
-      fence: { lease: '__consumer_offsets-0' },
+      fences: [{ lease: '__consumer_offsets-0' }],
       entries: [{ kind: 'state', count: 3, maxTimestampMs: store.clock.nowMs() }],
     });
     const records = decodeRecords(group!.entries[0]!.payload as Buffer, 0);
