@@ -7,7 +7,7 @@
  * 3     throttle time
  * 5     leader epoch
  * 6     flexible
- * 7     require stable: partitions with a transaction's commit pending answer 88; there are no transactions yet
+ * 7     require stable: partitions with a transaction's commit pending answer 88 (KIP-447)
  * 8     many groups in one request
  * 9     member id and epoch, which only members of consumer groups (KIP-848) fill in
  * 10    topic ids
@@ -47,7 +47,9 @@ export function offsetFetchHandler({ topics, groups }: OffsetFetchServices) {
     response: offsetFetchResponse,
     async handle(request, context) {
       if (context.apiVersion < firstVersionWithGroups) return fetchOne(request, context);
-      const answers = request.groups.map((group) => fetchGroup(group, context.apiVersion));
+      const answers = request.groups.map((group) =>
+        fetchGroup(group, context.apiVersion, request.requireStable),
+      );
       return { groups: await Promise.all(answers) };
     },
     fail(request, errorCode, { apiVersion }) {
@@ -72,17 +74,22 @@ export function offsetFetchHandler({ topics, groups }: OffsetFetchServices) {
     { apiVersion }: RequestContext,
   ): Promise<OffsetFetchResponseInput> {
     const wanted = request.topics === null ? null : wantedByName(request.topics);
-    return oneGroup(request, await groups.fetchOffsets(request.groupId, wanted), apiVersion);
+    return oneGroup(
+      request,
+      await groups.fetchOffsets(request.groupId, wanted, request.requireStable),
+      apiVersion,
+    );
   }
 
   async function fetchGroup(
     asked: OffsetFetchRequestOffsetFetchRequestGroup,
     version: number,
+    mustBeStable: boolean,
   ): Promise<OffsetFetchResponseOffsetFetchResponseGroupInput> {
     const { groupId } = asked;
     if (version < firstVersionWithTopicIds) {
       const wanted = asked.topics === null ? null : wantedByName(asked.topics);
-      const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, wanted);
+      const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, wanted, mustBeStable);
       return {
         groupId,
         errorCode,
@@ -90,7 +97,7 @@ export function offsetFetchHandler({ topics, groups }: OffsetFetchServices) {
       };
     }
     if (asked.topics === null) {
-      const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, null);
+      const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, null, mustBeStable);
       const present: OffsetFetchResponseOffsetFetchResponseTopicsInput[] = [];
       for (const { name, topicId, partitions } of fetched) {
         // What cannot be named by an id is left out; an offset from before ids were kept counts for the topic of that name.
@@ -104,7 +111,7 @@ export function offsetFetchHandler({ topics, groups }: OffsetFetchServices) {
       const topic = known[index];
       return topic === undefined ? [] : [{ name: topic.name, topicId, partitionIndexes }];
     });
-    const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, wanted);
+    const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, wanted, mustBeStable);
     if (errorCode !== errorCodes.NONE) return { groupId, errorCode, topics: [] };
     let next = 0;
     return {

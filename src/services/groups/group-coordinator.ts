@@ -16,6 +16,7 @@ import type { Log } from '../../util/log.ts';
 import { type CoordinatorLimits, defaultCoordinatorLimits } from '../coordinator/coordinator-limits.ts';
 import type { Effects } from '../coordinator/coordinator-machine.ts';
 import { CoordinatorRuntime, type WhenMissing } from '../coordinator/coordinator-runtime.ts';
+import type { ClosedGroup } from '../coordinator/joint-append.ts';
 import type { Topic, TopicDirectory } from '../topics/topic.ts';
 import {
   joinError,
@@ -24,7 +25,7 @@ import {
   type MemberContext,
   syncError,
 } from './classic-group-protocol.ts';
-import { type GroupRecord, groupRecordFormat } from './group-records.ts';
+import { type GroupRecord, groupRecordFormat, type TransactionEndRecord } from './group-records.ts';
 import type { GroupSettings } from './group-settings.ts';
 import { deadGroup, type GroupFilter, GroupStateMachine } from './group-state-machine.ts';
 import {
@@ -33,6 +34,7 @@ import {
   type OffsetCommit,
   type OffsetCommitAnswer,
   type OffsetDeleteAnswer,
+  type TransactionalOffsetCommit,
   type WantedTopic,
 } from './offset-commits.ts';
 
@@ -180,18 +182,60 @@ export class GroupCoordinator {
     );
   }
 
-  /** `wanted` null: everything. Reads its own writes: an offset that is shown is durable. */
-  fetchOffsets(groupId: string, wanted: readonly WantedTopic[] | null): MaybePromise<OffsetFetchAnswer> {
+  /**
+   * `wanted` null: everything. Reads its own writes: an offset that is shown is durable. `mustBeStable`: an offset that a transaction
+   * may still replace is answered UNSTABLE_OFFSET_COMMIT.
+   */
+  fetchOffsets(
+    groupId: string,
+    wanted: readonly WantedTopic[] | null,
+    mustBeStable = false,
+  ): MaybePromise<OffsetFetchAnswer> {
     const fail = (errorCode: ErrorCode): OffsetFetchAnswer => ({ errorCode, topics: [] });
     return this.#runtime.execute<OffsetFetchAnswer>(groupId, 'look', fail, (machine, effects, ticket) =>
       effects.reply(ticket, {
         errorCode: errorCodes.NONE,
         topics:
           wanted === null
-            ? machine.offsetCommits.fetchAll(groupId)
-            : machine.offsetCommits.fetch(groupId, wanted),
+            ? machine.offsetCommits.fetchAll(groupId, mustBeStable)
+            : machine.offsetCommits.fetch(groupId, wanted, mustBeStable),
       }),
     );
+  }
+
+  // ----- transactions (services/transactions calls these)
+
+  /** The partition of __consumer_offsets in which the group is kept; undefined while there is no such topic. */
+  partitionOf(groupId: string): number | undefined {
+    return this.#runtime.partitionOf(groupId);
+  }
+
+  isLoaded(partition: number): boolean {
+    return this.#runtime.isLoaded(partition);
+  }
+
+  /** Reads the partition, where it is not in memory. */
+  load(partition: number): Promise<void> {
+    return this.#runtime.load(partition);
+  }
+
+  /** The offsets count when the transaction is committed. The caller knows that they belong to one that is open. */
+  commitTransactional(commit: TransactionalOffsetCommit): MaybePromise<OffsetCommitAnswer> {
+    const fail = (errorCode: ErrorCode): OffsetCommitAnswer => ({ errorCode });
+    return this.#runtime.execute(commit.groupId, 'create', fail, (machine, effects, ticket) =>
+      effects.reply(ticket, machine.offsetCommits.commitTransactional(commit, effects)),
+    );
+  }
+
+  /**
+   * What says in the partition how a producer's transaction ended, for the caller to append in this turn together with the decision.
+   * Undefined where the partition is not in memory.
+   */
+  endTransaction(partition: number, end: Omit<TransactionEndRecord, 'type'>): ClosedGroup | undefined {
+    return this.#runtime.runNow(partition, (_machine, effects, groups) => {
+      effects.append({ type: 'transaction-end', ...end });
+      return groups.closeGroup();
+    })?.result;
   }
 
   deleteOffsets(

@@ -1,6 +1,7 @@
 /**
  * The records of __consumer_offsets that are served, in Kafka's own format: a key led by its type (0 and 1 committed offset,
- * 2 classic group), a value led by its version. Kafka's tools read the topic.
+ * 2 classic group), a value led by its version. Offsets of a transaction stand in a transactional batch of their producer, and count
+ * from the control record on that says that it was committed. Kafka's tools read the topic.
  */
 
 import {
@@ -17,8 +18,13 @@ import {
   offsetCommitValue,
 } from '../../../protocol/generated/data-offset-commit-value.ts';
 import { encodeMessage, type MessageCodec } from '../../../protocol/message-codec.ts';
+import {
+  decodeMarker,
+  encodeMarkerKey,
+  encodeMarkerValue,
+} from '../../../protocol/records/end-transaction-marker.ts';
 import { ByteReader } from '../../../protocol/wire/byte-reader.ts';
-import type { EncodedRecord, StateRecordFormat } from '../coordinator/coordinator-machine.ts';
+import type { EncodedRecord, ProducerBatch, StateRecordFormat } from '../coordinator/coordinator-machine.ts';
 
 export interface OffsetCommitRecord {
   readonly type: 'offset-commit';
@@ -34,7 +40,29 @@ export interface GroupMetadataRecord {
   readonly value: GroupMetadataValueInput | null;
 }
 
-export type GroupRecord = OffsetCommitRecord | GroupMetadataRecord;
+/** An offset that counts once the producer's transaction is committed. */
+export interface TransactionalOffsetRecord {
+  readonly type: 'transactional-offset';
+  readonly producerId: number;
+  readonly producerEpoch: number;
+  readonly key: OffsetCommitKey;
+  readonly value: OffsetCommitValueInput | null;
+}
+
+/** The producer's transaction ended. */
+export interface TransactionEndRecord {
+  readonly type: 'transaction-end';
+  readonly producerId: number;
+  readonly producerEpoch: number;
+  readonly isCommit: boolean;
+  readonly coordinatorEpoch: number;
+}
+
+export type GroupRecord =
+  | OffsetCommitRecord
+  | GroupMetadataRecord
+  | TransactionalOffsetRecord
+  | TransactionEndRecord;
 
 const legacyOffsetCommitType = 0;
 const offsetCommitType = 1;
@@ -55,23 +83,39 @@ export const groupRecordFormat: StateRecordFormat<GroupRecord> = {
             : led(groupMetadataVersion, groupMetadataValue, record.value, groupMetadataVersion),
       };
     }
-    const key = led(offsetCommitType, offsetCommitKey, record.key, 0);
-    if (record.value === null) return { key, value: null };
-    const expires = record.value.expireTimestamp !== undefined && record.value.expireTimestamp !== -1;
-    const version = expires ? offsetCommitWithExpiryVersion : offsetCommitVersion;
-    return { key, value: led(version, offsetCommitValue, record.value, version) };
+    if (record.type === 'transaction-end') {
+      const { producerId, producerEpoch, isCommit, coordinatorEpoch } = record;
+      return {
+        key: encodeMarkerKey(isCommit),
+        value: encodeMarkerValue(coordinatorEpoch),
+        batch: { producerId, producerEpoch, isControl: true },
+      };
+    }
+    const encoded = encodeOffset(record);
+    if (record.type === 'offset-commit') return encoded;
+    const { producerId, producerEpoch } = record;
+    return { ...encoded, batch: { producerId, producerEpoch, isControl: false } };
   },
 
-  decode(key: Buffer, value: Buffer | null): GroupRecord | undefined {
+  decode(key: Buffer, value: Buffer | null, batch?: ProducerBatch): GroupRecord | undefined {
+    if (batch?.isControl === true) {
+      const end = decodeMarker(key, value);
+      if (end === undefined) return undefined;
+      const { producerId, producerEpoch } = batch;
+      return { type: 'transaction-end', producerId, producerEpoch, ...end };
+    }
     const keyReader = new ByteReader(key);
     switch (keyReader.int16('type')) {
       case legacyOffsetCommitType:
-      case offsetCommitType:
-        return {
-          type: 'offset-commit',
+      case offsetCommitType: {
+        const offset = {
           key: offsetCommitKey.decode(keyReader, 0),
           value: versioned(offsetCommitValue, value),
         };
+        if (batch === undefined) return { type: 'offset-commit', ...offset };
+        const { producerId, producerEpoch } = batch;
+        return { type: 'transactional-offset', producerId, producerEpoch, ...offset };
+      }
       case groupMetadataType:
         return {
           type: 'group-metadata',
@@ -83,6 +127,14 @@ export const groupRecordFormat: StateRecordFormat<GroupRecord> = {
     }
   },
 };
+
+function encodeOffset(record: Pick<OffsetCommitRecord, 'key' | 'value'>): EncodedRecord {
+  const key = led(offsetCommitType, offsetCommitKey, record.key, 0);
+  if (record.value === null) return { key, value: null };
+  const expires = record.value.expireTimestamp !== undefined && record.value.expireTimestamp !== -1;
+  const version = expires ? offsetCommitWithExpiryVersion : offsetCommitVersion;
+  return { key, value: led(version, offsetCommitValue, record.value, version) };
+}
 
 function led<I>(lead: number, codec: MessageCodec<unknown, I>, message: I, version: number): Buffer {
   const leadBytes = Buffer.allocUnsafe(2);

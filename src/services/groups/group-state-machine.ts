@@ -68,6 +68,13 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
         if (record.value !== null) this.#groupOf(record.key.group);
         this.#offsets.replay(record.key, record.value);
         return;
+      case 'transactional-offset':
+        if (record.value !== null) this.#groupOf(record.key.group);
+        this.#offsets.replayPending(record);
+        return;
+      case 'transaction-end':
+        this.#offsets.endTransaction(record.producerId, record.isCommit);
+        return;
     }
   }
 

@@ -1,11 +1,11 @@
 /**
  * What groups do with committed offsets: commit, fetch, delete, expire; as Kafka's OffsetMetadataManager does it. Pure. Whether a
- * topic exists is the handlers' business; here topics come with their ids.
- *
- * Commits of transactions will lie beside the offsets until their transaction ends (`hasPendingCommit`); none exist yet.
+ * topic exists is the handlers' business; here topics come with their ids. Commits of transactions lie beside the offsets until their
+ * transaction ends.
  */
 import { type ErrorCode, errorCodes } from '../../../protocol/error-codes.ts';
 import type { Int64 } from '../../../protocol/wire/int64.ts';
+import { ZERO_UUID } from '../../../protocol/wire/uuid.ts';
 import type { Effects, MachineTimers } from '../coordinator/coordinator-machine.ts';
 import type { ClassicGroup } from './classic-group.ts';
 import { type ClassicGroupProtocol, validateMember } from './classic-group-protocol.ts';
@@ -30,6 +30,18 @@ export interface OffsetCommit {
   readonly generationId: number;
   /** How long to keep the offsets from now on; -1: as the broker does. */
   readonly retentionMs: number;
+  readonly topics: readonly CommittedTopic[];
+}
+
+/** Of a producer's transaction. */
+export interface TransactionalOffsetCommit {
+  readonly groupId: string;
+  readonly producerId: number;
+  readonly producerEpoch: number;
+  /** '' with generation -1: a client of before KIP-447, or a group without members. */
+  readonly memberId: string;
+  readonly groupInstanceId: string | null;
+  readonly generationId: number;
   readonly topics: readonly CommittedTopic[];
 }
 
@@ -143,15 +155,58 @@ export class OffsetCommits {
     return { errorCode: errorCodes.NONE, topics };
   }
 
+  /** The offsets count when the transaction is committed. Whose transaction it is was checked before (KIP-447 fences by group). */
+  commitTransactional(commit: TransactionalOffsetCommit, effects: GroupEffects): OffsetCommitAnswer {
+    const { groupId, producerId, producerEpoch } = commit;
+    const group = this.#groups.get(groupId);
+    const errorCode =
+      group !== undefined
+        ? validateTransactionalCommit(group, commit)
+        : commit.generationId < 0
+          ? errorCodes.NONE
+          : errorCodes.ILLEGAL_GENERATION;
+    if (errorCode !== errorCodes.NONE) return { errorCode };
+    const nowMs = this.#timers.nowMs();
+    return {
+      errorCode: errorCodes.NONE,
+      topics: commit.topics.map((topic) =>
+        topic.partitions.map((partition) => {
+          const metadata = partition.metadata ?? '';
+          if (metadata.length > this.#settings.offsetMetadataMaxBytes) {
+            return errorCodes.OFFSET_METADATA_TOO_LARGE;
+          }
+          effects.append({
+            type: 'transactional-offset',
+            producerId,
+            producerEpoch,
+            key: { group: groupId, topic: topic.name, partition: partition.partitionIndex },
+            value: offsetCommitValueOf({
+              offset: partition.offset,
+              leaderEpoch: partition.leaderEpoch,
+              metadata,
+              commitTimestampMs: nowMs,
+              expireTimestampMs: -1,
+              topicId: topic.topicId,
+            }),
+          });
+          return errorCodes.NONE;
+        }),
+      ),
+    };
+  }
+
   /** What is committed for the partitions wanted, or for all; a topic that was deleted and made again has nothing. */
-  fetch(groupId: string, wanted: readonly WantedTopic[]): FetchedTopic[] {
+  fetch(groupId: string, wanted: readonly WantedTopic[], mustBeStable = false): FetchedTopic[] {
     const offsets = this.#offsets.of(groupId);
+    const isUnstable = (name: string, partition: number): boolean =>
+      mustBeStable && this.#offsets.hasPending(groupId, name, partition);
     return wanted.map(({ name, topicId, partitionIndexes }) => {
       const partitions = offsets.get(name);
       return {
         name,
         topicId,
         partitions: partitionIndexes.map((partitionIndex) => {
+          if (isUnstable(name, partitionIndex)) return unstable(partitionIndex);
           const committed = partitions?.get(partitionIndex);
           return committed === undefined || isOfAnotherTopic(committed, topicId)
             ? { partitionIndex, errorCode: errorCodes.NONE, offset: -1, leaderEpoch: -1, metadata: '' }
@@ -161,13 +216,16 @@ export class OffsetCommits {
     });
   }
 
-  fetchAll(groupId: string): FetchedTopic[] {
+  fetchAll(groupId: string, mustBeStable = false): FetchedTopic[] {
     const topics: FetchedTopic[] = [];
     for (const [name, partitions] of this.#offsets.of(groupId)) {
       const byTopicId = new Map<string, FetchedPartition[]>();
       for (const [partitionIndex, committed] of partitions) {
         const list = byTopicId.get(committed.topicId);
-        const partition = fetched(partitionIndex, committed);
+        const partition =
+          mustBeStable && this.#offsets.hasPending(groupId, name, partitionIndex)
+            ? unstable(partitionIndex)
+            : fetched(partitionIndex, committed);
         if (list === undefined) byTopicId.set(committed.topicId, [partition]);
         else list.push(partition);
       }
@@ -193,7 +251,10 @@ export class OffsetCommits {
           return partitionIndexes.map(() => errorCodes.GROUP_SUBSCRIBED_TO_TOPIC);
         }
         return partitionIndexes.map((partition) => {
-          if (this.#offsets.of(groupId).get(name)?.has(partition) === true) {
+          if (
+            this.#offsets.of(groupId).get(name)?.has(partition) === true ||
+            this.#offsets.hasPending(groupId, name, partition)
+          ) {
             this.#forget(groupId, name, partition, effects);
           }
           return errorCodes.NONE;
@@ -210,6 +271,9 @@ export class OffsetCommits {
     for (const [topic, partitions] of [...this.#offsets.of(groupId)]) {
       for (const partition of [...partitions.keys()]) this.#forget(groupId, topic, partition, effects);
     }
+    for (const { key } of [...this.#offsets.pendingOf(groupId)]) {
+      this.#forget(groupId, key.topic, key.partition, effects);
+    }
     effects.append({ type: 'group-metadata', key: { group: groupId }, value: null });
     return errorCodes.NONE;
   }
@@ -222,6 +286,16 @@ export class OffsetCommits {
         if (isOfAnotherTopic(committed, topicId)) continue;
         if (count === maxOffsetsDroppedAtOnce) return count;
         this.#forget(groupId, name, partition, effects);
+        count++;
+      }
+    }
+    for (const groupId of [...this.#offsets.groupIdsWithPending]) {
+      for (const { key, value } of [...this.#offsets.pendingOf(groupId)]) {
+        const isOther =
+          value.topicId !== undefined && value.topicId !== ZERO_UUID && value.topicId !== topicId;
+        if (key.topic !== name || isOther) continue;
+        if (count === maxOffsetsDroppedAtOnce) return count;
+        this.#forget(groupId, name, key.partition, effects);
         count++;
       }
     }
@@ -263,7 +337,7 @@ export class OffsetCommits {
             committed.expireTimestampMs !== -1
               ? nowMs >= committed.expireTimestampMs
               : nowMs - startMsOf(committed) >= this.#settings.offsetsRetentionMs;
-          if (isOver) {
+          if (isOver && !this.#offsets.hasPending(group.groupId, topic, partition)) {
             if (count === maxOffsetsDroppedAtOnce) return count;
             this.#forget(group.groupId, topic, partition, effects);
             count++;
@@ -273,7 +347,12 @@ export class OffsetCommits {
         }
       }
       // An id that was handed out must find its group again.
-      if (isLeftEmpty && group.state === 'Empty' && group.pendingJoinMembers.size === 0) {
+      if (
+        isLeftEmpty &&
+        group.state === 'Empty' &&
+        group.pendingJoinMembers.size === 0 &&
+        !this.#offsets.hasPendingOf(group.groupId)
+      ) {
         effects.append({ type: 'group-metadata', key: { group: group.groupId }, value: null });
       }
     }
@@ -301,6 +380,16 @@ function validateCommit(group: ClassicGroup, commit: OffsetCommit): ErrorCode {
   return group.state === 'CompletingRebalance' ? errorCodes.REBALANCE_IN_PROGRESS : errorCodes.NONE;
 }
 
+/** As for other commits, but that clients of old need not say who they are, and that a rebalance does not matter. */
+function validateTransactionalCommit(group: ClassicGroup, commit: TransactionalOffsetCommit): ErrorCode {
+  const { generationId, memberId, groupInstanceId } = commit;
+  if (generationId < 0 && group.state === 'Empty') return errorCodes.NONE;
+  if (generationId < 0 && memberId === '' && groupInstanceId === null) return errorCodes.NONE;
+  const error = validateMember(group, memberId, groupInstanceId);
+  if (error !== errorCodes.NONE) return error;
+  return generationId === group.generationId ? errorCodes.NONE : errorCodes.ILLEGAL_GENERATION;
+}
+
 /** From when on the retention counts; undefined while it does not. */
 function retentionStart(group: ClassicGroup): ((committed: CommittedOffset) => number) | undefined {
   const sinceCommit = (committed: CommittedOffset): number => committed.commitTimestampMs;
@@ -311,6 +400,17 @@ function retentionStart(group: ClassicGroup): ((committed: CommittedOffset) => n
   // Topics that a consumer group no longer reads expire while it lives; of other groups nobody knows what they read.
   const knowsTopics = group.usesConsumerProtocol && group.subscribedTopics !== null;
   return group.state === 'Stable' && knowsTopics ? sinceCommit : undefined;
+}
+
+/** A transaction that has not ended committed another (KIP-447): to be asked for again. */
+function unstable(partitionIndex: number): FetchedPartition {
+  return {
+    partitionIndex,
+    errorCode: errorCodes.UNSTABLE_OFFSET_COMMIT,
+    offset: -1,
+    leaderEpoch: -1,
+    metadata: '',
+  };
 }
 
 function fetched(partitionIndex: number, committed: CommittedOffset): FetchedPartition {
