@@ -17,6 +17,7 @@ import { failedAppend, type PartitionAppendResult, succeededAppend } from './app
 import type {
   AppendStep,
   AppendTarget,
+  OpeningBatch,
   PlannedAppend,
   PlannedWork,
   TransactionGate,
@@ -31,9 +32,11 @@ export interface AppendSettings {
   readonly flushPolicy: 'acks' | 'always' | 'interval';
 }
 
-/** Until transactions exist: the error that every client takes for final, whichever call it makes first. */
+/** Without transactions: the error that every client takes for final, whichever call it makes first. */
 export const noTransactions: TransactionGate = {
   admitRequest: () => errorCodes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+  admit: () => [],
+  admitPlain: () => errorCodes.NONE,
 };
 
 export interface AppendServiceOptions {
@@ -96,8 +99,11 @@ interface PlannedPartition {
   /** Place in the request's results. */
   readonly at: number;
   readonly index: number;
+  readonly topic: Topic;
   readonly batch: AdmittedBatch;
-  readonly plan: PlannedAppend | PlannedWork;
+  plan: PlannedAppend | PlannedWork;
+  /** Set where a transaction begins in the partition with this batch. */
+  opening?: OpeningBatch;
 }
 
 export class AppendRequest {
@@ -105,7 +111,7 @@ export class AppendRequest {
   private readonly facts: AppendRequestFacts;
   private readonly nowMs: number;
   private readonly results: (PartitionAppendResult | undefined)[] = [];
-  private readonly planned: PlannedPartition[] = [];
+  private planned: PlannedPartition[] = [];
   private isTransactional = false;
 
   constructor(service: AppendService, facts: AppendRequestFacts) {
@@ -142,7 +148,14 @@ export class AppendRequest {
       this.refuse(index, batch);
       return;
     }
-    this.isTransactional ||= batch.isTransactional;
+    if (batch.isTransactional) this.isTransactional = true;
+    else if (batch.producerId >= 0) {
+      const errorCode = service.transactions.admitPlain(partition.queue, batch.producerId);
+      if (errorCode !== errorCodes.NONE) {
+        this.fail(index, errorCode);
+        return;
+      }
+    }
     const durability = service.durabilityOf(topic, partition.queue, facts.acks, batch.recordCount);
     let plan: PlannedAppend | PlannedWork | undefined;
     if (service.steps.length > 0) {
@@ -166,7 +179,7 @@ export class AppendRequest {
       group: groupOf(entryOf(partition.queue, batch), durability, topic.settings.flushMs),
       answeringEntry: 0,
     };
-    this.planned.push({ at: this.results.length, index, batch, plan });
+    this.planned.push({ at: this.results.length, index, topic, batch, plan });
     this.results.push(undefined);
   }
 
@@ -176,17 +189,71 @@ export class AppendRequest {
 
   /** Appends what passed. The results stand in the order of the calls before. */
   run(): readonly PartitionAppendResult[] | Promise<readonly PartitionAppendResult[]> {
-    const { planned, results, facts, service } = this;
+    const { results, facts, service } = this;
     if (facts.acks < acksAll || facts.acks > 1) this.failPlanned(errorCodes.INVALID_REQUIRED_ACKS);
     else if (this.isTransactional) {
       const errorCode = service.transactions.admitRequest(facts.transactionalId);
       if (errorCode !== errorCodes.NONE) {
         return results.map((_, at) => failedAppend(this.indexAt(at), errorCode));
       }
+      this.admitTransactional();
     }
+    const { planned } = this;
     if (planned.length === 0) return results as PartitionAppendResult[];
     if (planned.length === 1) return this.runOne(planned[0]!);
     return this.runAll();
+  }
+
+  /** Asks whether the transaction covers what passed, and takes out what it does not. */
+  private admitTransactional(): void {
+    const { transactionalId, version } = this.facts;
+    const asked = this.planned.filter((one) => one.batch.isTransactional);
+    if (transactionalId === null || asked.length === 0) return;
+    const verdicts = this.service.transactions.admit(
+      transactionalId,
+      version,
+      asked.map(({ topic, index, batch }) => ({
+        topic,
+        partition: topic.partitions[index]!,
+        producerId: batch.producerId,
+        producerEpoch: batch.producerEpoch,
+      })),
+    );
+    for (const [at, one] of asked.entries()) {
+      const verdict = verdicts[at];
+      if (verdict instanceof Refusal) {
+        const { errorCode, message, recordErrors } = verdict;
+        this.results[one.at] = failedAppend(one.index, errorCode, message, recordErrors);
+        this.planned = this.planned.filter((other) => other !== one);
+      } else if (verdict !== undefined) {
+        one.opening = verdict;
+      }
+    }
+  }
+
+  private append(one: PlannedPartition, plan: PlannedAppend): Promise<readonly AppendResult[]> {
+    const { opening } = one;
+    const { engine } = this.service;
+    if (opening === undefined) return engine.append(plan.group);
+    const entry = Math.max(plan.answeringEntry, 0);
+    const { group } = plan;
+    return engine
+      .append({
+        ...group,
+        durability: 'sync',
+        changes: [...(group.changes ?? []), ...opening.changes(entry)],
+        fences: [...(group.fences ?? []), opening.fence],
+      })
+      .then(
+        (outcomes) => {
+          opening.settled(outcomes[entry]!);
+          return outcomes;
+        },
+        (error: unknown) => {
+          opening.settled({ outcome: 'unknown' });
+          throw error;
+        },
+      );
   }
 
   private async runOne(one: PlannedPartition): Promise<readonly PartitionAppendResult[]> {
@@ -195,7 +262,7 @@ export class AppendRequest {
       this.results[one.at] = await this.perform(one.index, plan);
       return this.results as PartitionAppendResult[];
     }
-    const outcomes = await this.service.engine.append(plan.group);
+    const outcomes = await this.append(one, plan);
     this.results[one.at] = resultOf(one, plan, outcomes);
     if (isEarlyDuplicate(plan, outcomes)) await this.service.engine.whenDurable();
     return this.results as PartitionAppendResult[];
@@ -204,8 +271,8 @@ export class AppendRequest {
   private async runAll(): Promise<readonly PartitionAppendResult[]> {
     const { planned, results, service } = this;
     const outcomes = await Promise.all(
-      planned.map(({ plan, index }) =>
-        'perform' in plan ? this.perform(index, plan) : service.engine.append(plan.group),
+      planned.map((one) =>
+        'perform' in one.plan ? this.perform(one.index, one.plan) : this.append(one, one.plan),
       ),
     );
     let mustWait = false;

@@ -3,7 +3,7 @@
  * in which the composition root lists them, for every partition of a request before anything of it is appended. Knows no
  * feature.
  */
-import type { AppendGroup, AppendResult } from '../../storage/engine.ts';
+import type { AppendGroup, AppendResult, Fence, IndexChange, QueueId } from '../../storage/engine.ts';
 import type { Partition, Topic } from '../topics/topic.ts';
 import type { AdmittedBatch, Refusal } from './batch-admission.ts';
 
@@ -50,8 +50,36 @@ export interface AppendStep {
   ): AdmittedBatch | PlannedAppend | PlannedWork | Refusal | undefined;
 }
 
-/** Whether a transactional batch may be appended (KIP-98, KIP-890); transactions are not part of this folder. */
+/** A batch of a transaction that passed every other check. */
+export interface TransactionalBatch {
+  readonly topic: Topic;
+  readonly partition: Partition;
+  readonly producerId: number;
+  readonly producerEpoch: number;
+}
+
+/** A batch with which a transaction begins in its partition, or may: what its append group carries beside it. */
+export interface OpeningBatch {
+  /** The batch is the entry at `entry` of the group. */
+  changes(entry: number): readonly IndexChange[];
+  readonly fence: Fence;
+  /** What became of the batch; called once. */
+  settled(result: AppendResult): void;
+}
+
+/** Whether batches of transactions may be appended (KIP-98, KIP-890); transactions are not part of this folder. */
 export interface TransactionGate {
   /** NONE, or the error code of every partition of the request, before any of it is looked at. */
   admitRequest(transactionalId: string | null): number;
+  /**
+   * One verdict a batch, in order; undefined: it is appended like any other. The state that the verdicts rest on stands in the log
+   * when this returns.
+   */
+  admit(
+    transactionalId: string,
+    version: number,
+    batches: readonly TransactionalBatch[],
+  ): readonly (Refusal | OpeningBatch | undefined)[];
+  /** NONE, or why a batch that is of no transaction may not be appended for the producer. */
+  admitPlain(queue: QueueId, producerId: number): number;
 }

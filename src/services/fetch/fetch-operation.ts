@@ -4,12 +4,15 @@
  * the clock and the engine's watches; knows nothing of requests and topics.
  */
 import { errorCodes } from '../../../protocol/error-codes.ts';
-import type { StorageEngine } from '../../storage/engine.ts';
+import type { QueueBounds, QueueId, StorageEngine } from '../../storage/engine.ts';
 import type { Clock, Timer } from '../../util/clock.ts';
 import type { FetchSession } from './fetch-session.ts';
 import type { FetchTarget } from './fetch-target.ts';
 import type { PartitionReader, ReadTerms } from './partition-reader.ts';
 import type { EndableWait, WaitsByConnection } from './waits-by-connection.ts';
+
+/** Wakes when there may be more to read of a queue. Returns how to stop. */
+export type WatchQueue = (queue: QueueId, wake: () => void) => () => void;
 
 export interface FetchLimits {
   readonly maxBytes: number;
@@ -42,13 +45,23 @@ export interface FetchWork {
 export class TargetsWork implements FetchWork {
   readonly visitsAll = true;
   private readonly engine: StorageEngine;
+  private readonly watch: WatchQueue;
+  private readonly stableOffset: ((queue: QueueId, visibleEndOffset: number) => number) | undefined;
   private readonly targets: readonly FetchTarget[];
   private next: FetchTarget[];
   private wake: (() => void) | undefined;
   private isWatching = false;
 
-  constructor(engine: StorageEngine, targets: FetchTarget[]) {
+  /** `stableOffset`: where reads end, if not at the visible end. */
+  constructor(
+    engine: StorageEngine,
+    watch: WatchQueue,
+    targets: FetchTarget[],
+    stableOffset?: (queue: QueueId, visibleEndOffset: number) => number,
+  ) {
     this.engine = engine;
+    this.watch = watch;
+    this.stableOffset = stableOffset;
     this.targets = targets;
     this.next = targets;
   }
@@ -74,12 +87,18 @@ export class TargetsWork implements FetchWork {
     this.isWatching = true;
     for (const target of this.targets) {
       if (target.watchedQueue <= 0) continue;
-      target.unwatch = this.engine.watch([target.watchedQueue], () => this.news(target));
+      target.unwatch = this.watch(target.watchedQueue, () => this.news(target));
       // Between the read and now the queue may have moved, if the read had to wait.
       const bounds = this.engine.bounds(target.watchedQueue);
-      if (bounds instanceof Promise || bounds?.visibleEndOffset !== target.answer?.highWatermark)
-        this.news(target);
+      if (bounds instanceof Promise || this.hasMoved(target, bounds)) this.news(target);
     }
+  }
+
+  private hasMoved(target: FetchTarget, bounds: QueueBounds | undefined): boolean {
+    const { answer } = target;
+    if (bounds === undefined || bounds.visibleEndOffset !== answer?.highWatermark) return true;
+    const stable = this.stableOffset?.(target.watchedQueue, bounds.visibleEndOffset);
+    return stable !== undefined && stable !== answer.lastStableOffset;
   }
 
   private news(target: FetchTarget): void {
@@ -104,13 +123,13 @@ export class TargetsWork implements FetchWork {
 /** A session: its partitions are watched for as long as it lives. */
 export class SessionWork implements FetchWork {
   readonly visitsAll: boolean;
-  private readonly engine: StorageEngine;
+  private readonly watch: WatchQueue;
   private readonly session: FetchSession;
   private settle: (() => void) | undefined;
 
   /** `isFull`: the session's first answer, which mentions every partition. */
-  constructor(engine: StorageEngine, session: FetchSession, isFull: boolean) {
-    this.engine = engine;
+  constructor(watch: WatchQueue, session: FetchSession, isFull: boolean) {
+    this.watch = watch;
     this.session = session;
     this.visitsAll = isFull;
   }
@@ -134,7 +153,7 @@ export class SessionWork implements FetchWork {
     target.stopWatching();
     if (queue <= 0 || target.isForgotten) return;
     target.watchedQueue = queue;
-    target.unwatch = this.engine.watch([queue], () => this.session.markDirty(target));
+    target.unwatch = this.watch(queue, () => this.session.markDirty(target));
   }
 
   putBack(targets: readonly FetchTarget[]): void {

@@ -19,6 +19,7 @@ import {
   type FetchWork,
   SessionWork,
   TargetsWork,
+  type WatchQueue,
 } from './fetch-operation.ts';
 import { FetchSessionCache, type FetchSessionSettings, noSession, targetsOf } from './fetch-session.ts';
 import type { FetchTarget, PartitionAnswer } from './fetch-target.ts';
@@ -73,6 +74,9 @@ export class FetchService {
   private readonly engine: StorageEngine;
   private readonly reader: PartitionReader;
   private readonly waits = new WaitsByConnection();
+  private readonly watchVisible: WatchQueue;
+  private readonly watchStable: WatchQueue;
+  private readonly stableOffset: StableOffsets['lastStableOffset'];
 
   constructor(options: FetchServiceOptions) {
     this.clock = options.clock;
@@ -81,6 +85,17 @@ export class FetchService {
     this.sessions = new FetchSessionCache(options.clock, options.settings, options.random);
     const stableOffsets = options.stableOffsets ?? everythingStable;
     this.offsets = new OffsetLookup(options.engine, stableOffsets);
+    const { engine } = options;
+    this.stableOffset = (queue, visibleEndOffset) => stableOffsets.lastStableOffset(queue, visibleEndOffset);
+    this.watchVisible = (queue, wake) => engine.watch([queue], wake);
+    this.watchStable = (queue, wake) => {
+      const stopVisible = engine.watch([queue], wake);
+      const stopStable = stableOffsets.watch?.(queue, wake);
+      return () => {
+        stopVisible();
+        stopStable?.();
+      };
+    };
     this.reader = new PartitionReader({
       engine: options.engine,
       topics: options.topics,
@@ -103,13 +118,18 @@ export class FetchService {
           release: undefined,
         };
       case 'none': {
-        const work = new TargetsWork(this.engine, targetsOf(request.topics));
+        const targets = targetsOf(request.topics);
+        const work =
+          request.isolationLevel === readCommitted
+            ? new TargetsWork(this.engine, this.watchStable, targets, this.stableOffset)
+            : new TargetsWork(this.engine, this.watchVisible, targets);
         return this.perform(work, request, version, connection, noSession);
       }
       case 'full':
       case 'incremental': {
         const { session } = choice;
-        const work = new SessionWork(this.engine, session, choice.kind === 'full');
+        // A session watches for as long as it lives, whatever each request's isolation level is.
+        const work = new SessionWork(this.watchStable, session, choice.kind === 'full');
         const start = (): MaybePromise<FetchOutcome> => {
           if (session.busy === undefined) return this.perform(work, request, version, connection, session.id);
           // The client did not wait for the answer before: that one ends now, and this one follows.

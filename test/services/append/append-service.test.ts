@@ -154,6 +154,8 @@ describe('steps', () => {
             asked.push(transactionalId);
             return errorCodes.NONE;
           },
+          admit: (_transactionalId, _version, batches) => batches.map(() => undefined),
+          admitPlain: () => errorCodes.NONE,
         },
       },
     });

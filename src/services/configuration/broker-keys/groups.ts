@@ -419,7 +419,6 @@ export const groupKeys = [
     'How long a transactional id that is not used is remembered.',
     {
       valid: atLeast(1),
-      standing: 'absent',
     },
   ),
   define(
@@ -429,7 +428,6 @@ export const groupKeys = [
     'The longest transaction timeout that a producer may ask for.',
     {
       valid: atLeast(1),
-      standing: 'absent',
     },
   ),
   define(
@@ -437,14 +435,14 @@ export const groupKeys = [
     'INT',
     10000,
     'How often transactions that took too long are looked for.',
-    { valid: atLeast(1), standing: 'absent' },
+    { valid: atLeast(1) },
   ),
   define(
     'transaction.remove.expired.transaction.cleanup.interval.ms',
     'INT',
     3600000,
     'How often transactional ids that are too old are looked for.',
-    { valid: atLeast(1), standing: 'absent' },
+    { valid: atLeast(1) },
   ),
   define(
     'transaction.partition.verification.enable',
@@ -453,7 +451,6 @@ export const groupKeys = [
     'A transactional write must belong to an open transaction.',
     {
       update: dynamic,
-      standing: 'absent',
     },
   ),
   define(

@@ -66,6 +66,20 @@ export const ownKeys = [
   define('rmq.index.cache.bytes', 'LONG', 8388608, 'Memory for index blocks read from the disk.', {
     valid: atLeast(262144),
   }),
+  define(
+    'rmq.transactions.partition.max.ids',
+    'INT',
+    100000,
+    'Transactional ids that one partition of __transaction_state keeps; a new one beyond it is told to come again.',
+    { valid: atLeast(1) },
+  ),
+  define(
+    'rmq.transactions.max.open.partitions',
+    'INT',
+    200000,
+    'Partitions of all open transactions together; a batch that opens one more is told to come again.',
+    { valid: atLeast(1) },
+  ),
   define('rmq.topic.max.partitions', 'INT', 100000, 'Partitions that one topic may have.', {
     valid: atLeast(1),
   }),
