@@ -77,8 +77,12 @@ export class DiskSpace {
   private releasing: Promise<boolean> | undefined;
   private timer: Timer | undefined;
   private isClosed = false;
+  /** Of the volume, since something died. */
+  private looks = 0;
   /** Bytes appended and not written yet; set by the engine. */
   unwrittenBytes: () => number = () => 0;
+  /** Called as long as space is short, now and then: whoever can free some may try; set by the engine. */
+  whileShort: () => void = () => {};
   /** Must be done before anything may be written again; rejects while there is no room for it. */
   private due: (() => Promise<void>) | undefined;
 
@@ -97,6 +101,11 @@ export class DiskSpace {
   /** Bytes that the reserve holds on disk now. */
   get reservedBytes(): number {
     return this.heldBytes;
+  }
+
+  /** Bytes that a copy may take now without harm to what else has to be written. */
+  get freeForCopies(): number {
+    return Math.max(0, (this.freeBytes - this.spentBytes) / 2);
   }
 
   /** The mark in force on this volume. */
@@ -234,6 +243,7 @@ export class DiskSpace {
   private becomeShort(reason: string): void {
     if (!this.isShortNow) {
       this.isShortNow = true;
+      this.looks = 0;
       this.parts.logger.error(
         { reason, free_bytes: Math.max(0, this.freeBytes), reserve_bytes: this.heldBytes },
         'the disk is full: data is refused until there is room; what is stored can be read and deleted',
@@ -260,7 +270,16 @@ export class DiskSpace {
       }
     }
     if (this.isOn) await this.settle();
-    if (this.isShort) this.watch();
+    if (!this.isShort) return;
+    // Ever more seldom, since looking at what may go costs reads.
+    this.looks++;
+    if (this.due === undefined && (this.looks & (this.looks - 1)) === 0) this.whileShort();
+    this.watch();
+  }
+
+  /** Something died: what can be freed is looked at soon again. */
+  mayFree(): void {
+    this.looks = 0;
   }
 
   private async giveBack(): Promise<boolean> {

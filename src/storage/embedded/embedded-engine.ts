@@ -310,9 +310,14 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
       maintenance: this.maintenance,
       segments: this.segments,
       runContext: recovered.runContext,
+      space,
       closeHead: () => this.closeHead(),
     });
     if (recovered.isManifestDue) space.holdUntil(() => this.maintenance.writeAgain());
+    space.whileShort = () => {
+      this.maintenance.reclaimSoon();
+      this.cleaner.checkSoon();
+    };
     space.start();
     this.backups = new Backups({
       fileSystem,
@@ -971,6 +976,7 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     if (space.isShort && headBytes >= space.lowWater && !commitLog.isFull && this.refusal === undefined) {
       this.closeHead();
     }
+    space.mayFree();
     this.maintenance.reclaimSoon();
     this.cleaner.checkSoon();
   }

@@ -15,6 +15,7 @@ import type { Checksum } from '../checksum.ts';
 import type { CommitLog } from '../commit-log.ts';
 import type { ConsumeQueueIndex } from '../consume-queue-index.ts';
 import type { DirectoryLayout } from '../directory-layout.ts';
+import type { DiskSpace } from '../disk-space.ts';
 import { EntryRows } from '../entry-rows.ts';
 import type { FileSystem } from '../file-system.ts';
 import { firstCleanedSegment, segmentNumberLimit, segmentOf } from '../location.ts';
@@ -34,6 +35,9 @@ import { bytesFrom, chooseWindows, type ExtentSpace, spaceOf, summariesByQueue }
 /** More rewrites than this between two state snapshots, and a snapshot is taken for their sake. */
 const maxSizeChanges = 4096;
 
+/** On a full disk an extent is copied when at most this part of it counts. */
+const fullLiveShare = 0.9;
+
 export interface CleanerParts {
   readonly fileSystem: FileSystem;
   readonly layout: DirectoryLayout;
@@ -49,6 +53,7 @@ export interface CleanerParts {
   readonly maintenance: Maintenance;
   readonly segments: SegmentFiles;
   readonly runContext: RunContext;
+  readonly space: DiskSpace;
   /** Closes the head segment, where it holds anything: the log goes on in the next. */
   closeHead(): void;
 }
@@ -125,10 +130,12 @@ export class Cleaner {
 
   /** Something died: whether there is enough of it to do something is looked at before long. */
   checkSoon(): void {
-    if (this.timer !== undefined || this.isStopped) return;
-    const { clock, settings } = this.parts;
+    const { clock, settings, space } = this.parts;
+    if (this.isStopped || (this.timer !== undefined && !space.isShort)) return;
+    this.timer?.cancel();
     const sinceMs = clock.monotonicMs() - this.checkedAtMs;
-    this.timer = clock.after(Math.max(0, settings.cleanCheckIntervalMs - sinceMs), () => {
+    const intervalMs = space.isShort ? settings.fullRetryMs : settings.cleanCheckIntervalMs;
+    this.timer = clock.after(Math.max(0, intervalMs - sinceMs), () => {
       this.timer = undefined;
       this.inTurn(() => this.check()).catch((error: unknown) => this.report(error));
     });
@@ -393,7 +400,25 @@ export class Cleaner {
         (sum, space) => sum + Math.max(0, space.totalBytes - space.liveBytes),
         0,
       );
-      return chooseWindows(spaces, settings, (extent) => this.refused.has(extent.run.number));
+      if (!this.parts.space.isShort) {
+        return chooseWindows(spaces, settings, (extent) => this.refused.has(extent.run.number));
+      }
+      // On a full disk little gain is worth much work, as long as there is room for the copy.
+      const { freeForCopies } = this.parts.space;
+      const tooLarge = new Set(
+        spaces.filter(({ liveBytes }) => liveBytes > freeForCopies).map(({ extent }) => extent.run.number),
+      );
+      const limits = {
+        ...settings,
+        cleanLiveShare: fullLiveShare,
+        segmentBytes: Math.min(settings.segmentBytes, freeForCopies),
+        mergeWidth: Number.POSITIVE_INFINITY,
+      };
+      return chooseWindows(
+        spaces,
+        limits,
+        ({ run }) => this.refused.has(run.number) || tooLarge.has(run.number),
+      );
     } finally {
       for (const run of runs) run.release();
     }
