@@ -13,7 +13,8 @@ const notReady = new Set<number>([
   errorCodes.COORDINATOR_NOT_AVAILABLE,
   errorCodes.NOT_COORDINATOR,
 ]);
-const readyWithinMs = 10_000;
+/** A flush on a busy machine may take seconds, and what was loaded is told only when it is durable. */
+const readyWithinMs = 60_000;
 
 export class OffsetCommitter {
   readonly failures: string[] = [];

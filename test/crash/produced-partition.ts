@@ -24,6 +24,8 @@ export class PartitionUnderTest {
   readonly failures: string[] = [];
   /** Milliseconds between the acknowledgement of the oldest lost batch and the power cut, cut by cut. */
   readonly lostWindowsMs: number[] = [];
+  /** Batches of acks=all that were lost and acknowledged when the cut had begun. */
+  lostAfterCut = 0;
   private checkpoints: Checkpoint[] = [{ offset: 0, nextNumbers: new Map() }];
   private trimAsked = 0;
   private trimAcked = 0;
@@ -81,7 +83,7 @@ export class PartitionUnderTest {
 
   /**
    * The power was cut at `cutMs`, and the log was read to its end: whatever was acknowledged before `durableBeforeMs` must have come
-   * by, and what is lost must be the end of the log. Answers where each producer goes on, of those that lost something.
+   * by, and what is lost must be the end of the log. Answers where each producer goes on that lost something acknowledged.
    */
   endAfterCut(cutMs: number, durableBeforeMs: number): ReadonlyMap<string, number> {
     const { journal, checker } = this;
@@ -93,7 +95,8 @@ export class PartitionUnderTest {
       const due = journal.ackedUntilBefore(producer, durableBeforeMs);
       if (next < due) {
         this.failures.push(
-          `${journal.name}: records ${next} to ${due - 1} of ${producer} were acknowledged long before the power cut and are lost`,
+          `${journal.name}: records ${next} to ${due - 1} of ${producer} were acknowledged ${(cutMs - durableBeforeMs).toFixed(0)} ms and more ` +
+            `before the power cut and are lost`,
         );
       }
       for (const lost of journal.ackedFrom(producer, next)) {
@@ -102,10 +105,12 @@ export class PartitionUnderTest {
             `${journal.name}: record ${lost.firstNumber} of ${producer}, acknowledged at ${lost.baseOffset}, is lost, though the log goes on to ${end}`,
           );
         }
-        if (lost.atMs !== undefined) oldestMs = Math.min(oldestMs, lost.atMs);
+        if (lost.atMs === undefined) continue;
+        oldestMs = Math.min(oldestMs, lost.atMs);
+        if (this.acks === -1 && lost.atMs >= cutMs) this.lostAfterCut++;
+        rewinds.set(producer, next);
       }
-      rewinds.set(producer, next);
-      journal.rewind(producer, next);
+      if (rewinds.has(producer)) journal.rewind(producer, next);
     }
     if (oldestMs < cutMs && this.lostWindowsMs.length < lostWindowsKept)
       this.lostWindowsMs.push(cutMs - oldestMs);
