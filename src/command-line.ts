@@ -21,6 +21,7 @@ export interface CommandLine {
   /** key=value each, split. */
   readonly set: ReadonlyMap<string, string>;
   readonly acceptLoss: boolean;
+  readonly virtualClock: boolean;
   readonly logLevel: LogLevel;
   readonly help: boolean;
   readonly version: boolean;
@@ -37,6 +38,7 @@ export const usage = `Usage: odradek [options]
   --set KEY=VALUE        one setting; may be given again
   --admin HOST:PORT      health, metrics and status over HTTP; off unless set, loopback only
   --accept-loss          start even where durable data is damaged, and say what is lost
+  --virtual-clock        for development: time can be moved on over --admin, for good in this data directory
   --log-level LEVEL      ${logLevels.join(', ')}; info unless set
   --help, --version
 
@@ -75,6 +77,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     configFile: values.config,
     set,
     acceptLoss: values['accept-loss'] ?? false,
+    virtualClock: values['virtual-clock'] ?? false,
     logLevel: level as LogLevel,
     help: values.help ?? false,
     version: values.version ?? false,
@@ -95,6 +98,7 @@ function parse(args: readonly string[]) {
       config: { type: 'string' },
       set: { type: 'string', multiple: true },
       'accept-loss': { type: 'boolean' },
+      'virtual-clock': { type: 'boolean' },
       'log-level': { type: 'string' },
       help: { type: 'boolean', short: 'h' },
       version: { type: 'boolean', short: 'v' },

@@ -147,6 +147,9 @@ function applyFlags(commandLine: CommandLine, given: GivenSettings): void {
   if (commandLine.acceptLoss) {
     given.set('rmq.commitlog.accept.loss', { text: 'true', source: '--accept-loss' });
   }
+  if (commandLine.virtualClock) {
+    given.set('rmq.virtual.clock', { text: 'true', source: '--virtual-clock' });
+  }
 }
 
 /** Addresses without names: the first is PLAINTEXT, the others PLAINTEXT_2 and on. They replace what other sources say. */

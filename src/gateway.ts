@@ -9,6 +9,8 @@ import { apiByKey } from '../protocol/generated/apis.ts';
 import { crc32c } from '../protocol/records/crc32c.ts';
 import type { AdminServer } from './admin/admin-server.ts';
 import type { AdminSource, BrokerState, BrokerStatus } from './admin/admin-source.ts';
+import type { ClockAdmin, DelayAdmin } from './admin/delay-admin.ts';
+import { delaySource } from './admin/delay-source.ts';
 import { connectionSettings, type StartConfig } from './config.ts';
 import { connectionMetrics } from './connection/connection-metrics.ts';
 import { ConnectionServer } from './connection/connection-server.ts';
@@ -23,6 +25,7 @@ import { GroupConfigs } from './services/configuration/group-configs.ts';
 import { settingsByName } from './services/features/delay/delay-op-step.ts';
 import { DelayService } from './services/features/delay/delay-service.ts';
 import { HiddenTrim } from './services/features/timers/hidden-trim.ts';
+import { latenessBucketsMs } from './services/features/timers/lateness.ts';
 import { TimerEngine } from './services/features/timers/timer-engine.ts';
 import { defaultFetchSettings, FetchService, type FetchSettings } from './services/fetch/fetch-service.ts';
 import { GroupCoordinator } from './services/groups/group-coordinator.ts';
@@ -36,10 +39,12 @@ import type { QueueId, StorageEngine } from './storage/engine.ts';
 import { brokerMetrics } from './telemetry/broker-metrics.ts';
 import { MetricRegistry } from './telemetry/metrics.ts';
 import { processMetrics } from './telemetry/process-metrics.ts';
+import { type TimerFigures, timerMetrics } from './telemetry/timer-metrics.ts';
 import type { AssertionFailure } from './util/assert.ts';
 import type { Clock } from './util/clock.ts';
 import type { Log } from './util/log.ts';
 import { packageVersion } from './version.ts';
+import { openVirtualClock, readShift, VirtualClockError, type VirtualClockHandle } from './virtual-clock.ts';
 
 export interface GatewayOptions {
   readonly config: StartConfig;
@@ -55,7 +60,7 @@ export class Gateway implements AdminSource {
   readonly version = packageVersion();
   /** Every listener, as its clients see it, in the order configured. */
   listeners: readonly ListenerInfo[] = [];
-  private readonly options: GatewayOptions;
+  private readonly options: OpenOptions;
   private readonly engine: StorageEngine;
   private readonly services: Services;
   private readonly features: Features;
@@ -69,7 +74,8 @@ export class Gateway implements AdminSource {
   private stopping: Promise<void> | undefined;
 
   /** Opens everything; rejects, with nothing left open, where a part cannot be opened. */
-  static async start(options: GatewayOptions): Promise<Gateway> {
+  static async start(given: GatewayOptions): Promise<Gateway> {
+    const options = await withClock(given);
     const engine = await openEngine(options);
     let gateway: Gateway | undefined;
     try {
@@ -83,7 +89,7 @@ export class Gateway implements AdminSource {
     }
   }
 
-  private constructor(options: GatewayOptions, engine: StorageEngine, delayQueues: readonly QueueId[]) {
+  private constructor(options: OpenOptions, engine: StorageEngine, delayQueues: readonly QueueId[]) {
     const { config, clock, log } = options;
     this.options = options;
     this.engine = engine;
@@ -117,6 +123,7 @@ export class Gateway implements AdminSource {
         };
       }),
     );
+    this.registry.add(timerMetrics(() => timerFigures(this.features)));
     this.registry.add(connectionMetrics(this.server, (apiKey) => apiByKey(apiKey)?.name ?? String(apiKey)));
     void engine.failed.then((error) => this.fatal(error));
   }
@@ -136,6 +143,32 @@ export class Gateway implements AdminSource {
     this.features.timers.start();
     this.features.trim.start();
     this.currentState = 'ready';
+  }
+
+  get delayed(): DelayAdmin {
+    const { topics } = this.services;
+    const { operations } = this.features.delay;
+    return delaySource({ topics, operations, clock: this.options.clock });
+  }
+
+  get virtualClock(): ClockAdmin | undefined {
+    const { virtualClock } = this.options;
+    if (virtualClock === undefined) return undefined;
+    const { retention } = this;
+    const { timers } = this.features;
+    return {
+      get nowMs() {
+        return virtualClock.clock.nowMs();
+      },
+      get shiftMs() {
+        return virtualClock.clock.shiftMs;
+      },
+      async advance(byMs) {
+        await virtualClock.advance(byMs);
+        await timers.whenIdle();
+        await retention.runOnce();
+      },
+    };
   }
 
   get state(): BrokerState {
@@ -293,6 +326,46 @@ async function openEngine({ config, clock, log }: GatewayOptions): Promise<Stora
     if (code === undefined) throw error;
     throw new StartError(`cannot open the data in ${config.dataDirectory}: ${error.message}`);
   }
+}
+
+/** The options with the one clock of all parts: the machine's, or one that can be moved. */
+type OpenOptions = GatewayOptions & { readonly virtualClock?: VirtualClockHandle };
+
+async function withClock(options: GatewayOptions): Promise<OpenOptions> {
+  const { config, clock } = options;
+  const directory = config.memory ? undefined : config.dataDirectory;
+  try {
+    if (config.broker.boolean('rmq.virtual.clock')) {
+      const virtualClock = await openVirtualClock(clock, directory);
+      return { ...options, clock: virtualClock.clock, virtualClock };
+    }
+    const shiftMs = directory === undefined ? 0 : await readShift(directory);
+    if (shiftMs === 0) return options;
+    throw new StartError(
+      `the clock of ${directory} was moved on by ${shiftMs} ms: it is a development directory, start it with --virtual-clock`,
+    );
+  } catch (error) {
+    if (error instanceof VirtualClockError) throw new StartError(error.message);
+    throw error;
+  }
+}
+
+function timerFigures({ timers, trim, delay }: Features): TimerFigures {
+  const named = (byKind: ReadonlyMap<number, number>) =>
+    new Map([...byKind].map(([kind, count]) => [timers.handlerName(kind), count]));
+  return {
+    loaded: timers.loaded,
+    pending: trim.pendingByKind && named(trim.pendingByKind),
+    fired: named(timers.fired),
+    discarded: timers.discarded,
+    lateness: {
+      boundsMs: latenessBucketsMs,
+      counts: timers.lateness.counts,
+      sumMs: timers.lateness.sumMs,
+    },
+    scheduledRecords: delay.step.scheduled,
+    operations: delay.operations.done,
+  };
 }
 
 /** What is built on timers. */

@@ -6,6 +6,8 @@ import { type ServerType, serve } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { AdminSource } from './admin-source.ts';
 import { backupRoutes } from './routes/backup.ts';
+import { clockRoutes } from './routes/clock.ts';
+import { delayedRoutes } from './routes/delayed.ts';
 import { healthRoutes } from './routes/health.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { statusRoutes } from './routes/status.ts';
@@ -24,12 +26,19 @@ export function adminApp(source: AdminSource): Hono {
     if (host !== undefined && !isLoopbackHostHeader(host)) {
       return context.json({ error: 'only loopback hosts are served' }, 403);
     }
+    // Nor may it change anything here: browsers say where a request that changes something comes from.
+    const origin = context.req.header('origin');
+    if (origin !== undefined && !isLoopbackOrigin(origin)) {
+      return context.json({ error: 'requests of web pages from elsewhere are not served' }, 403);
+    }
     await next();
     return undefined;
   });
   healthRoutes(app, source);
   metricsRoutes(app, source);
   statusRoutes(app, source);
+  if (source.delayed !== undefined) delayedRoutes(app, source.delayed);
+  clockRoutes(app, source.virtualClock, longestAdvanceMs);
   backupRoutes(app, source);
   app.notFound((context) => context.json({ error: 'there is nothing here' }, 404));
   return app;
@@ -52,6 +61,13 @@ export function openAdminServer(source: AdminSource, host: string, port: number)
     });
     server.once('error', reject);
   });
+}
+
+/** 10 years. */
+const longestAdvanceMs = 315_360_000_000;
+
+function isLoopbackOrigin(origin: string): boolean {
+  return URL.canParse(origin) && isLoopbackHostHeader(new URL(origin).host);
 }
 
 function isLoopbackHostHeader(header: string): boolean {

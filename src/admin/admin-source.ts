@@ -1,5 +1,7 @@
 /** What the HTTP side may ask of the broker. Knows nothing of HTTP. */
+
 import type { BackupOptions, BackupReport } from '../storage/backup.ts';
+import type { ClockAdmin, DelayAdmin } from './delay-admin.ts';
 
 export type BrokerState = 'starting' | 'ready' | 'draining' | 'stopped' | 'failed';
 
@@ -38,4 +40,7 @@ export interface AdminSource {
   backup(options: BackupOptions): Promise<BackupReport>;
   /** One scrape in Prometheus' text format. */
   metrics(): string;
+  readonly delayed?: DelayAdmin;
+  /** Where the clock can be moved. */
+  readonly virtualClock?: ClockAdmin | undefined;
 }

@@ -3,7 +3,7 @@
  * somebody scrapes, so counting costs an addition. Knows no metric.
  */
 
-export type MetricType = 'counter' | 'gauge';
+export type MetricType = 'counter' | 'gauge' | 'histogram';
 export type Labels = Readonly<Record<string, string | number>>;
 
 /** What a collector writes to. */
@@ -13,6 +13,14 @@ export interface MetricWriter {
   sample(value: number, labels?: Labels): void;
   /** A family of one sample. */
   single(name: string, type: MetricType, help: string, value: number): void;
+  /** A histogram without labels. `counts`: one a bound and one for what is beyond, each for its bucket alone. */
+  histogram(
+    name: string,
+    help: string,
+    bounds: readonly number[],
+    counts: readonly number[],
+    sum: number,
+  ): void;
 }
 
 export type Collector = (writer: MetricWriter) => void;
@@ -43,6 +51,26 @@ class TextWriter implements MetricWriter {
   single(name: string, type: MetricType, help: string, value: number): void {
     this.family(name, type, help);
     this.sample(value);
+  }
+
+  histogram(
+    name: string,
+    help: string,
+    bounds: readonly number[],
+    counts: readonly number[],
+    sum: number,
+  ): void {
+    this.family(name, 'histogram', help);
+    let total = 0;
+    this.name = `${name}_bucket`;
+    for (const [at, bound] of [...bounds, Number.POSITIVE_INFINITY].entries()) {
+      total += counts[at] ?? 0;
+      this.sample(total, { le: numberText(bound) });
+    }
+    this.name = `${name}_sum`;
+    this.sample(sum);
+    this.name = `${name}_count`;
+    this.sample(total);
   }
 }
 

@@ -1,8 +1,11 @@
 /** Delayed records through kafkajs, against a whole broker. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type IHeaders, Kafka, logLevel, type Producer } from 'kafkajs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Broker, createBroker } from '../../src/index.ts';
+import { type Broker, type BrokerOptions, createBroker } from '../../src/index.ts';
 
 interface Got {
   readonly value: string;
@@ -149,5 +152,136 @@ describe('delayed records with kafkajs', () => {
     const got = await consume('slow', 2);
     expect(got.map(({ value }) => value)).toEqual(['y', 'x']);
     expect(got[1]!.atMs - sentMs).toBeGreaterThanOrEqual(300);
+  });
+});
+
+describe('delayed records over HTTP', () => {
+  const day = 86_400_000;
+
+  async function started(more: BrokerOptions) {
+    const broker = await createBroker({
+      admin: '127.0.0.1:0',
+      config: { 'rmq.virtual.clock': 'true', 'rmq.message.type': 'MIXED', 'num.partitions': '1' },
+      ...more,
+    });
+    const kafka = new Kafka({ brokers: [broker.bootstrapServers], logLevel: logLevel.NOTHING });
+    const producer = kafka.producer();
+    await producer.connect();
+    const call = async (
+      method: string,
+      path: string,
+      body?: unknown,
+      headers: Record<string, string> = {},
+    ) => {
+      const answer = await fetch(`http://127.0.0.1:${broker.adminPort}/api/v1${path}`, {
+        method,
+        headers: { 'content-type': 'application/json', ...headers },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      return { status: answer.status, body: (await answer.json()) as Record<string, unknown> };
+    };
+    const ends = async (topic: string) => {
+      const admin = kafka.admin();
+      await admin.connect();
+      const [offsets] = await admin.fetchTopicOffsets(topic);
+      await admin.disconnect();
+      return [offsets?.low, offsets?.high];
+    };
+    const send = (topic: string, ids: readonly string[], delayMs: number) =>
+      producer.send({
+        topic,
+        messages: ids.map((id) => ({
+          value: `body of ${id}`,
+          headers: { 'rmq-delay-ms': String(delayMs), 'rmq-message-id': id },
+        })),
+      });
+    const stop = async () => {
+      await producer.disconnect();
+      await broker.stop();
+    };
+    return { broker, producer, call, ends, send, stop };
+  }
+
+  it('lists by due time in pages, cancels, moves, delivers now, and says why not', async () => {
+    const { call, ends, send, stop } = await started({ memory: true });
+    await send('orders', ['a', 'b', 'c/ü'], 60_000);
+    await send('other', ['a'], 30_000);
+    await send('orders', ['soon'], 20_000);
+    const ids = ({ body }: { body: Record<string, unknown> }) =>
+      (body.messages as { topic: string; messageId: string }[]).map(
+        ({ topic, messageId }) => `${topic} ${messageId}`,
+      );
+    expect(ids(await call('GET', '/delayed'))).toEqual([
+      'orders soon',
+      'other a',
+      'orders a',
+      'orders b',
+      'orders c/ü',
+    ]);
+    const first = await call('GET', '/topics/orders/delayed?limit=3');
+    expect(ids(first)).toEqual(['orders soon', 'orders a', 'orders b']);
+    const second = await call('GET', `/topics/orders/delayed?limit=3&next=${first.body.next}`);
+    expect(ids(second)).toEqual(['orders c/ü']);
+    expect(second.body.next).toBeNull();
+
+    expect(await call('DELETE', '/topics/orders/delayed/a')).toEqual({
+      status: 200,
+      body: { status: 'done' },
+    });
+    expect((await call('DELETE', '/topics/orders/delayed/a')).status).toBe(200);
+    const path = `/topics/orders/delayed/${encodeURIComponent('c/ü')}`;
+    expect((await call('POST', `${path}/deliver`)).status).toBe(200);
+    expect(await ends('orders')).toEqual(['0', '1']);
+    expect(await call('DELETE', path)).toMatchObject({ status: 409, body: { reason: 'already-delivered' } });
+    expect(await call('DELETE', '/topics/orders/delayed/zzz')).toMatchObject({
+      status: 404,
+      body: { reason: 'not-found' },
+    });
+    expect((await call('DELETE', '/topics/nothing/delayed/a')).status).toBe(404);
+    expect((await call('POST', '/topics/orders/delayed/b/reschedule', { delayMs: 10_000 })).status).toBe(200);
+    expect(
+      await call('POST', '/topics/orders/delayed/b/reschedule', { delayMs: 1_000_000_000 }),
+    ).toMatchObject({ status: 400, body: { reason: 'invalid' } });
+    expect(ids(await call('GET', '/topics/orders/delayed'))).toEqual(['orders b', 'orders soon']);
+    expect((await call('GET', '/delayed', undefined, { origin: 'http://evil.example' })).status).toBe(403);
+    expect((await call('GET', '/delayed?limit=0')).status).toBe(400);
+    expect((await call('GET', '/delayed?next=x')).status).toBe(400);
+    await stop();
+  });
+
+  it('moves time by a day: delays and retention due by then have happened, and the directory remembers', async () => {
+    const data = await mkdtemp(join(tmpdir(), 'delay-'));
+    try {
+      const first = await started({ data });
+      await first.send('orders', ['hour'], day / 24);
+      await first.send('orders', ['two-days'], 2 * day);
+      await first.producer.send({ topic: 'old', messages: [{ value: 'kept for a week' }] });
+      expect(await first.ends('orders')).toEqual(['0', '0']);
+      const before = await first.call('GET', '/clock');
+      const after = await first.call('POST', '/clock/advance', { ms: day });
+      expect(Number(after.body.nowMs) - Number(before.body.nowMs)).toBeGreaterThanOrEqual(day);
+      expect(await first.ends('orders')).toEqual(['0', '1']);
+      expect(await first.ends('old')).toEqual(['0', '1']);
+      expect((await first.call('POST', '/clock/advance', { ms: -1 })).status).toBe(400);
+      await first.stop();
+
+      await expect(createBroker({ data })).rejects.toThrow('start it with --virtual-clock');
+      const second = await started({ data });
+      expect((await second.call('GET', '/clock')).body.shiftMs).toBe(day);
+      expect(await second.ends('orders')).toEqual(['0', '1']);
+      await second.call('POST', '/clock/advance', { ms: 8 * day });
+      expect(await second.ends('orders')).toEqual(['1', '2']);
+      expect(await second.ends('old')).toEqual(['1', '1']);
+      await second.stop();
+    } finally {
+      await rm(data, { recursive: true, force: true });
+    }
+  });
+
+  it('says that the clock cannot be moved where it was not asked for', async () => {
+    const { call, stop } = await started({ memory: true, config: {} });
+    expect((await call('GET', '/clock')).status).toBe(404);
+    expect((await call('POST', '/clock/advance', { ms: 1 })).body.error).toContain('--virtual-clock');
+    await stop();
   });
 });

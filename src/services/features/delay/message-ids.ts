@@ -3,6 +3,7 @@
  * that is sent while another of its id waits takes its place.
  */
 import type { IndexChange, IndexCondition } from '../../../storage/engine.ts';
+import { hashOf } from '../timers/row-hash.ts';
 import { timerKinds } from '../timers/timer-kinds.ts';
 import { readUint64, type Timer, type TimerSource, timerPut, writeUint64 } from '../timers/timer-row.ts';
 
@@ -100,17 +101,4 @@ export function readMessageIdState(value: Buffer): MessageIdState {
     if (delayOutcomes[state] === value[0]) return { state, atMs: readUint64(value, 1) };
   }
   throw new RangeError(`the state of a message id in an unknown format ${value[0]}`);
-}
-
-/** 53 bits (cyrb53): tells the timers apart that are due in the same millisecond. */
-function hashOf(bytes: Buffer): number {
-  let high = 0xdeadbeef;
-  let low = 0x41c6ce57;
-  for (const byte of bytes) {
-    high = Math.imul(high ^ byte, 2654435761);
-    low = Math.imul(low ^ byte, 1597334677);
-  }
-  high = Math.imul(high ^ (high >>> 16), 2246822507) ^ Math.imul(low ^ (low >>> 13), 3266489909);
-  low = Math.imul(low ^ (low >>> 16), 2246822507) ^ Math.imul(high ^ (high >>> 13), 3266489909);
-  return 4294967296 * (2097151 & low) + (high >>> 0);
 }

@@ -134,6 +134,14 @@ export class TimerEngine {
     await this.running;
   }
 
+  /** Resolves when nothing that is due by now is left to fire (or the engine does not let it). */
+  async whenIdle(): Promise<void> {
+    while (this.running !== undefined) await this.running;
+    if ((this.window.nextDueMs ?? Number.POSITIVE_INFINITY) > this.clock.nowMs()) return;
+    this.wake();
+    while (this.running !== undefined) await this.running;
+  }
+
   /** The timer's row is in the engine now. */
   added(timer: Timer): void {
     for (const listener of this.addedListeners) listener(timer);

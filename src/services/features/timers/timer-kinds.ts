@@ -4,4 +4,8 @@ export const timerKinds = {
   delayedDelivery: 1,
   /** How a delayed record ended need not be remembered any longer. */
   delayedOutcome: 2,
+  /** Nobody has said what became of a half message: asks, or gives it up. */
+  halfCheck: 3,
+  /** How a half message ended need not be remembered any longer. */
+  halfOutcome: 4,
 } as const;
