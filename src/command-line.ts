@@ -28,6 +28,7 @@ export interface CommandLine {
 }
 
 export const usage = `Usage: odradek [options]
+       odradek log dump|verify|repair DIR    look at a data directory without the broker; --help says more
        odradek backup DEST --admin HOST:PORT | --data DIR   a copy of all data (odradek backup --help)
 
   --listen HOST:PORT     where clients connect; localhost:9092 unless set; may be given again

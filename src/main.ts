@@ -13,6 +13,12 @@ import { packageVersion } from './version.ts';
 const exitCodes = { failed: 1, usage: 2, broken: 70, signal: 128 } as const;
 
 async function main(): Promise<void> {
+  if (process.argv[2] === 'log') {
+    const { runLogCommand } = await import('./tools/log/log-command.ts');
+    const streams = { out: process.stdout, err: process.stderr };
+    process.exitCode = await runLogCommand(process.argv.slice(3), streams);
+    return;
+  }
   if (process.argv[2] === 'backup') {
     const { backupCommand } = await import('./tools/backup/backup-command.ts');
     process.exitCode = await backupCommand(process.argv.slice(3), process.stdout, process.stderr);

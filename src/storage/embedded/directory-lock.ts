@@ -26,6 +26,15 @@ export async function lockDirectory(path: string): Promise<DirectoryLock> {
   return { release: async () => void (await Promise.all(servers.map(close))) };
 }
 
+/** Whether a process holds the directory, without taking it. */
+export async function isDirectoryHeld(path: string): Promise<boolean> {
+  if (process.platform === 'linux') {
+    const info = await stat(path, { bigint: true });
+    if (await isAnswered(`\0odradek-${info.dev}-${info.ino}`)) return true;
+  }
+  return isAnswered(socketPath(path));
+}
+
 /** Socket paths are short (108 bytes on Linux), so the shorter of the two ways to say it. */
 function socketPath(directory: string): string {
   if (process.platform === 'win32') {
@@ -66,6 +75,7 @@ function listen(path: string): Promise<Server> {
   });
 }
 
+/** True where somebody listens, or where that cannot be told. */
 function isAnswered(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);

@@ -77,3 +77,9 @@ export function errorCodeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | undefined)?.code;
   return typeof code === 'string' ? code : undefined;
 }
+
+/** There is no file of that name, but perhaps something else: a link, which is not followed, or a directory. */
+export function isAbsent(error: unknown): boolean {
+  const code = errorCodeOf(error);
+  return code === 'ENOENT' || code === 'ELOOP' || code === 'EISDIR' || code === 'ENOTDIR';
+}

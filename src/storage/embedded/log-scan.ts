@@ -414,7 +414,7 @@ class LogScan {
 const empty = Buffer.alloc(0);
 
 /** A stretch of one segment file in memory, read forward. */
-class SegmentWindow {
+export class SegmentWindow {
   readonly segment: number;
   readonly sizeBytes: number;
   bytes: Buffer;

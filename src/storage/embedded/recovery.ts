@@ -23,8 +23,14 @@ import {
   kindIndexChanges,
   kindLost,
 } from './entry-header.ts';
-import { errorCodeOf, type FileSystem } from './file-system.ts';
-import { describeLocation, isCleanedSegment, segmentFileName, segmentOf } from './location.ts';
+import { type FileSystem, isAbsent } from './file-system.ts';
+import {
+  describeLocation,
+  isCleanedSegment,
+  segmentFileName,
+  segmentOf,
+  segmentOfFileName,
+} from './location.ts';
 import { cutLog, DataLossError, scanLog } from './log-scan.ts';
 import { decodeLostRanges, type LostRange } from './lost-entry.ts';
 import {
@@ -292,6 +298,14 @@ class Recovery {
         `${layout.commitLog} is missing, though the manifest beside it names its files`,
       );
     }
+    for (const name of await fileSystem.readdir(layout.commitLog)) {
+      if (segmentOfFileName(name) === undefined) continue;
+      const info = await fileSystem.stat(`${layout.commitLog}/${name}`);
+      if (info === undefined || (!info.isDirectory && !info.isOther)) continue;
+      throw new DataLossError(
+        `${layout.commitLog}/${name} is not a file, and links are not followed. Run: odradek log repair ${layout.root}`,
+      );
+    }
     for (const { number, sizeBytes } of sealed) {
       const path = `${layout.commitLog}/${segmentFileName(number)}`;
       const info = await fileSystem.stat(path);
@@ -386,7 +400,7 @@ class Recovery {
         runs,
       );
     } catch (error) {
-      if (!(error instanceof IndexDamagedError) && errorCodeOf(error) !== 'ENOENT') throw error;
+      if (!(error instanceof IndexDamagedError) && !isAbsent(error)) throw error;
       throw new DataLossError(
         `the ordered index is damaged in both copies: ${(error as Error).message}. ` +
           `Restore one of the two, or run: odradek log repair ${layout.root}`,
@@ -436,7 +450,7 @@ class Recovery {
     try {
       return await RunFile.open(fileSystem, layout.consumeQueues, crc32c, cache, reference);
     } catch (error) {
-      if (!(error instanceof RunDamagedError) && errorCodeOf(error) !== 'ENOENT') throw error;
+      if (!(error instanceof RunDamagedError) && !isAbsent(error)) throw error;
       const { message } = error as Error;
       logger.error({ error: message }, 'an index run is damaged or missing; making it again from the log');
       await fileSystem.mkdir(layout.consumeQueues);

@@ -11,7 +11,8 @@
  *   trailer: magic, run number, fences' position and size, blocks, rows, last key's size, filter's size, crc32
  */
 import { crc32 } from 'node:zlib';
-import { errorCodeOf, type FileSystem, type OpenFile } from '../file-system.ts';
+import { type FileSystem, isAbsent, type OpenFile } from '../file-system.ts';
+import { readWhole } from '../whole-file.ts';
 import { KeyFilter } from './key-filter.ts';
 
 const magic = 0x5844494f; // "OIDX"
@@ -257,8 +258,8 @@ export class Run {
   readonly fences: readonly string[];
   readonly lastKey: string;
   private readonly fileSystem: FileSystem;
-  /** Of intact copies, the first is the one that is open. */
-  private readonly paths: readonly string[];
+  /** Of intact copies (but for single blocks); the first is the one that is open. */
+  readonly paths: readonly string[];
   private readonly file: OpenFile;
   private readonly filter: KeyFilter | undefined;
   private readonly positions: Float64Array;
@@ -357,6 +358,11 @@ export class Run {
       throw new IndexDamagedError(`block ${block} of index file ${runFileName(number)} is damaged`);
     }
     return decodeBlock(bytes);
+  }
+
+  /** Where a block lies in the file. */
+  extentOf(block: number): readonly [number, number] {
+    return [this.positions[block]!, this.positions[block + 1]!];
   }
 
   /** The blocks whose bytes fail their check in the copy at `path`. */
@@ -483,11 +489,65 @@ async function openCopy(
   }
 }
 
-/** Missing, or something else of that name: a link, a directory. */
-function isAbsent(error: unknown): boolean {
-  const code = errorCodeOf(error);
-  return code === 'ENOENT' || code === 'ELOOP' || code === 'EISDIR' || code === 'ENOTDIR';
-}
+/** What a repair needs to know of the format. */
+export const mendRunFile = {
+  /** Describes an intact file by its own words, as of level 0; undefined where its end is damaged. */
+  async describe(
+    fileSystem: FileSystem,
+    path: string,
+    number: number,
+  ): Promise<IndexRunDescription | undefined> {
+    const file = await fileSystem.open(path, 'read');
+    let description: IndexRunDescription;
+    try {
+      const sizeBytes = await file.sizeBytes();
+      if (sizeBytes < trailerBytes) return undefined;
+      const trailer = Buffer.alloc(trailerBytes);
+      await file.read(trailer, 0, trailerBytes, sizeBytes - trailerBytes);
+      const checksum = trailer.readUInt32LE(trailerBytes - 4);
+      description = { number, level: 0, sizeBytes, rows: trailer.readDoubleLE(28), checksum };
+    } finally {
+      await file.close();
+    }
+    try {
+      await (await openCopy(fileSystem, path, description)).file.close();
+      return description;
+    } catch (error) {
+      if (error instanceof IndexDamagedError) return undefined;
+      throw error;
+    }
+  },
+
+  /** The file's bytes, each block from a copy that has it intact; undefined where no copy does. */
+  async join(
+    fileSystem: FileSystem,
+    directories: readonly string[],
+    description: IndexRunDescription,
+  ): Promise<Buffer | undefined> {
+    const run = await Run.open(fileSystem, directories, description);
+    try {
+      const [first, ...others] = run.paths;
+      const whole = await readWhole(fileSystem, first!);
+      if (whole === undefined) return undefined;
+      for (const block of await run.damagedBlocks(first!)) {
+        const [from, to] = run.extentOf(block);
+        let isFound = false;
+        for (const path of others) {
+          const bytes = await readWhole(fileSystem, path);
+          const found = bytes?.subarray(from, to);
+          if (found === undefined || !isIntact(found, seedOf(description.number, block))) continue;
+          found.copy(whole, from);
+          isFound = true;
+          break;
+        }
+        if (!isFound) return undefined;
+      }
+      return whole;
+    } finally {
+      await run.retire();
+    }
+  },
+};
 
 function decodeBlock(bytes: Buffer): Block {
   const source = new ByteSource(bytes);
