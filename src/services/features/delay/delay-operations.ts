@@ -158,7 +158,11 @@ export class DelayOperations {
       const plans: (PlannedOperation | OperationAnswer)[] = [];
       for (const operation of operations) plans.push(await this.plan(topic, operation));
       const answers = plans.map((plan): OperationAnswer => ('outcome' in plan ? plan : { outcome: 'done' }));
-      if (answers.some(({ outcome }) => outcome !== 'done')) return { answers, baseOffset: -1 };
+      if (answers.some(({ outcome }) => outcome !== 'done')) {
+        // What was seen may not be durable yet, and the answer rests on it.
+        await engine.whenDurable();
+        return { answers, baseOffset: -1 };
+      }
       const entries: AppendEntry[] = record === undefined ? [] : [record];
       const changes: IndexChange[] = [];
       const conditions: IndexCondition[] = [];
@@ -168,7 +172,10 @@ export class DelayOperations {
         conditions.push(...plan.conditions);
         for (const timer of plan.put) timers.moving(timer);
       }
-      if (entries.length + changes.length === 0) return { answers, baseOffset: -1 };
+      if (entries.length + changes.length === 0) {
+        await engine.whenDurable();
+        return { answers, baseOffset: -1 };
+      }
       const results = await engine.append({ durability: 'sync', entries, changes, conditions });
       if (results.every(({ outcome }) => outcome === 'appended')) {
         for (const plan of plans as PlannedOperation[]) {

@@ -32,6 +32,7 @@ const hiddenShards = 8;
 export class DelayService {
   readonly operations: DelayOperations;
   readonly step: DelayStep;
+  readonly delivery: DelayDelivery;
   /** In the order in which the append service asks them. */
   readonly steps: readonly AppendStep[];
 
@@ -44,6 +45,7 @@ export class DelayService {
     const { queues, engine, topics, timers, trim, config, clock, log } = options;
     const outcomeKeptMs = () => config.long('rmq.delay.outcome.retention.ms');
     const delivery = new DelayDelivery({ engine, topics, clock, outcomeKeptMs });
+    this.delivery = delivery;
     timers.register(timerKinds.delayedDelivery, delivery);
     timers.register(timerKinds.delayedOutcome, new OutcomeExpiry());
     trim.watch(queues);
