@@ -313,6 +313,7 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
       space,
       closeHead: () => this.closeHead(),
     });
+    this.maintenance.extentMade = () => this.cleaner.checkSoon();
     if (recovered.isManifestDue) space.holdUntil(() => this.maintenance.writeAgain());
     space.whileShort = () => {
       this.maintenance.reclaimSoon();
@@ -867,7 +868,6 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
         number: segmentOf(before),
         sizeBytes: offsetIn(before) + headerBytes,
       });
-      this.cleaner.checkSoon();
     }
     return storeTimeMs;
   }

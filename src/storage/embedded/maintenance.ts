@@ -110,6 +110,8 @@ export class Maintenance {
   private removing: Promise<void> = Promise.resolve();
   private stopWaiting: () => void = () => {};
   private readonly stopped: Promise<void>;
+  /** Called when segments of the head became an extent; set by the engine. */
+  extentMade: () => void = () => {};
 
   /** `recovered`: tables of segments that were read again at the start, in the index already. */
   constructor(
@@ -279,7 +281,9 @@ export class Maintenance {
 
   /** Has state and all else brought up to date, so that nothing keeps an old segment. */
   snapshotSoon(): void {
+    if (this.isClosing) return;
     this.wantsSnapshots = true;
+    this.reclaimIsDue = true;
     this.seal();
   }
 
@@ -414,7 +418,7 @@ export class Maintenance {
           await this.tasks.shift()!();
         } else if (this.parts.space.isShort && this.reclaimIsDue && (await this.reclaimFirst())) {
           // What frees space comes first where there is none.
-        } else if (!(await this.mergeOnce()) && !(await this.reclaimOnce())) {
+        } else if (!(await this.reclaimOnce()) && !(await this.mergeOnce())) {
           return;
         }
       } catch (error) {
@@ -591,6 +595,7 @@ export class Maintenance {
     await this.write({ ...this.manifest, ...changes });
     if (changes.headSegment !== undefined) {
       this.headSealed = this.headSealed.filter(({ number }) => number >= changes.headSegment!);
+      this.extentMade();
     }
     index.replaceRuns(this.filesOf(old), merged);
     for (const { number } of old) await this.remove(`${layout.consumeQueues}/${runFileName(number)}`);
@@ -610,7 +615,7 @@ export class Maintenance {
     const { index, startOffsetOf } = this.parts;
     const { extents } = this.manifest;
     for (const extent of extents) {
-      if (logEndOf(extent) > this.replayedFrom) break;
+      if (logEndOf(extent) > this.replayedFrom) continue;
       if (this.claimed.has(extent.run.number)) continue;
       const run = index.runs.find((one) => one.reference.number === extent.run.number);
       if (run === undefined || !(await isDead(run, startOffsetOf))) continue;

@@ -88,31 +88,28 @@ export class CleanedWriter {
   }
 
   /**
-   * One entry. `header` is complete but for what the new place changes; with `isVerbatim` the bytes are header and payload as
-   * they are, though they fail their check: whoever reads them is told so.
+   * One entry: `header`, complete but for what the new place changes, and its payload, `length` bytes of `bytes` from `start`. The
+   * index is told `sizeBytes` of it.
    */
   async add(
     header: EntryHeader,
     bytes: Buffer,
     start: number,
-    sizeBytes: number,
-    isVerbatim: boolean,
+    length: number,
+    sizeBytes = length,
   ): Promise<void> {
-    const totalBytes = entryBytes(sizeBytes);
+    const totalBytes = entryBytes(length);
     const segment = await this.room(totalBytes);
     const { baseOffset, count, maxTimestampMs, storeTimeMs } = header;
     const location = locationOf(segment.number, segment.sizeBytes);
     const at = this.used;
-    if (isVerbatim) bytes.copy(this.block, at, start, start + headerBytes + sizeBytes);
-    else {
-      bytes.copy(this.block, at + headerBytes, start, start + sizeBytes);
-      header.location = location;
-      header.group = location;
-      header.payloadBytes = sizeBytes;
-      header.flags |= flagLastOfGroup | flagMoved;
-      header.encode(this.view, this.block, at, this.parts.crc32c);
-    }
-    this.block.fill(0, at + headerBytes + sizeBytes, at + totalBytes);
+    bytes.copy(this.block, at + headerBytes, start, start + length);
+    this.block.fill(0, at + headerBytes + length, at + totalBytes);
+    header.location = location;
+    header.group = location;
+    header.payloadBytes = length;
+    header.flags |= flagLastOfGroup | flagMoved;
+    header.encode(this.view, this.block, at, this.parts.crc32c);
     this.used += totalBytes;
     segment.sizeBytes += totalBytes;
     if (!this.isQueueOpen) {

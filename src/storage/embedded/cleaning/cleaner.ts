@@ -359,8 +359,8 @@ export class Cleaner {
   private async check(): Promise<void> {
     const { maintenance, clock } = this.parts;
     this.checkedAtMs = clock.monotonicMs();
-    const windows = await this.measure();
-    let isAnyBlocked = false;
+    const { windows, dead } = await this.measure();
+    let isAnyBlocked = dead.some((extent) => logEndOf(extent) > maintenance.replayedFrom);
     for (const window of windows) {
       if (window.some((extent) => logEndOf(extent) > maintenance.replayedFrom)) {
         isAnyBlocked = true;
@@ -381,10 +381,14 @@ export class Cleaner {
     }
     // What keeps an extent is a start that would read it again: at the next check nothing does.
     if (isAnyBlocked) maintenance.snapshotSoon();
+    else if (dead.length > 0) maintenance.reclaimSoon();
   }
 
-  /** Looks at what of every extent counts. Answers what is worth copying, neighbours together. */
-  private async measure(): Promise<readonly (readonly Extent[])[]> {
+  /** Looks at what of every extent counts. Answers what is worth copying, neighbours together, and what is wholly dead. */
+  private async measure(): Promise<{
+    readonly windows: readonly (readonly Extent[])[];
+    readonly dead: readonly Extent[];
+  }> {
     const { maintenance, settings, queues } = this.parts;
     const { extents } = maintenance;
     const runs = this.runsOf(extents);
@@ -400,28 +404,35 @@ export class Cleaner {
         (sum, space) => sum + Math.max(0, space.totalBytes - space.liveBytes),
         0,
       );
-      if (!this.parts.space.isShort) {
-        return chooseWindows(spaces, settings, (extent) => this.refused.has(extent.run.number));
-      }
-      // On a full disk little gain is worth much work, as long as there is room for the copy.
-      const { freeForCopies } = this.parts.space;
-      const tooLarge = new Set(
-        spaces.filter(({ liveBytes }) => liveBytes > freeForCopies).map(({ extent }) => extent.run.number),
-      );
-      const limits = {
-        ...settings,
-        cleanLiveShare: fullLiveShare,
-        segmentBytes: Math.min(settings.segmentBytes, freeForCopies),
-        mergeWidth: Number.POSITIVE_INFINITY,
+      return {
+        windows: this.parts.space.isShort
+          ? this.windowsOnFullDisk(spaces)
+          : chooseWindows(spaces, settings, (extent) => this.refused.has(extent.run.number)),
+        dead: spaces.filter(({ liveBytes }) => liveBytes === 0).map(({ extent }) => extent),
       };
-      return chooseWindows(
-        spaces,
-        limits,
-        ({ run }) => this.refused.has(run.number) || tooLarge.has(run.number),
-      );
     } finally {
       for (const run of runs) run.release();
     }
+  }
+
+  /** On a full disk little gain is worth much work, as long as there is room for the copy. */
+  private windowsOnFullDisk(spaces: readonly ExtentSpace[]): readonly (readonly Extent[])[] {
+    const { settings, space } = this.parts;
+    const { freeForCopies } = space;
+    const tooLarge = new Set(
+      spaces.filter(({ liveBytes }) => liveBytes > freeForCopies).map(({ extent }) => extent.run.number),
+    );
+    const limits = {
+      ...settings,
+      cleanLiveShare: fullLiveShare,
+      segmentBytes: Math.min(settings.segmentBytes, freeForCopies),
+      mergeWidth: Number.POSITIVE_INFINITY,
+    };
+    return chooseWindows(
+      spaces,
+      limits,
+      ({ run }) => this.refused.has(run.number) || tooLarge.has(run.number),
+    );
   }
 
   /** Puts the survivors of neighbouring extents in the place of them. */

@@ -7,7 +7,7 @@ import { assert } from '../../../util/assert.ts';
 import type { Log } from '../../../util/log.ts';
 import type { PayloadFormat, QueueId, RewriteRequest } from '../../engine.ts';
 import type { Checksum } from '../checksum.ts';
-import { checkHeader, EntryHeader, entryBytes, headerBytes, isHeaderOf } from '../entry-header.ts';
+import { checkHeader, EntryHeader, entryBytes, headerBytes, isHeaderOf, kindLost } from '../entry-header.ts';
 import { EntryRows, type RowLimits } from '../entry-rows.ts';
 import { describeLocation, offsetIn, segmentOf } from '../location.ts';
 import { pause } from '../run-build.ts';
@@ -188,16 +188,7 @@ export class EntryCopy {
     const bytes = this.isIntact(queue, row, read, at) ? read : await this.readAgain(queue, row);
     if (bytes === undefined) {
       // Not offered: nobody can decide about what nobody can read.
-      this.tally.damaged++;
-      this.parts.logger.error(
-        { queue, offset: baseOffset, place: describeLocation(rows.locations[row]!) },
-        'an entry is damaged; it is kept as it is, and reads of it say so',
-      );
-      header.baseOffset = baseOffset;
-      header.count = rows.counts[row]!;
-      header.maxTimestampMs = rows.maxTimestampsMs[row]!;
-      header.storeTimeMs = this.lastStoreTimeMs;
-      await writer.add(header, read, at, sizeBytes, true);
+      await this.copyDamaged(queue, row, read, at);
       return;
     }
     const start = bytes === read ? at : 0;
@@ -207,7 +198,7 @@ export class EntryCopy {
     const payload = start + headerBytes;
     const endOffset = baseOffset + header.count;
     if (offer === undefined || endOffset > offer.request.untilOffset) {
-      await writer.add(header, bytes, payload, sizeBytes, false);
+      await writer.add(header, bytes, payload, sizeBytes);
       return;
     }
     const verdict = offer.request.decide(this.stamped(bytes, payload, sizeBytes), header.toFacts());
@@ -216,7 +207,7 @@ export class EntryCopy {
     if (verdict === 'drop' && endOffset < offer.visibleEndOffset()) return;
     if (!Buffer.isBuffer(verdict)) {
       offer.bytesAfter += sizeBytes;
-      await writer.add(header, bytes, payload, sizeBytes, false);
+      await writer.add(header, bytes, payload, sizeBytes);
       return;
     }
     const { format } = this.parts;
@@ -225,7 +216,46 @@ export class EntryCopy {
     assert(format.isIntact(other, 0, other.length), 'what takes the place of a payload is an intact one');
     header.maxTimestampMs = format.largestTimestampMs?.(other, 0) ?? header.maxTimestampMs;
     offer.bytesAfter += other.length;
-    await writer.add(header, other, 0, other.length, false);
+    await writer.add(header, other, 0, other.length);
+  }
+
+  /**
+   * Reads of it go on to say that it is damaged. Where its header holds it stays as it is; else what is left of it becomes
+   * the payload of an entry that says which offsets were lost.
+   */
+  private async copyDamaged(queue: QueueId, row: number, bytes: Buffer, at: number): Promise<void> {
+    const { rows, header, writer } = this;
+    const { crc32c, logger } = this.parts;
+    const location = rows.locations[row]!;
+    const baseOffset = rows.baseOffsets[row]!;
+    const sizeBytes = rows.sizesBytes[row]!;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const isHeaderIntact = checkHeader(view, bytes, at, location, crc32c) === 'intact';
+    const wasLost = isHeaderIntact && view.getUint8(at + 9) === kindLost;
+    if (!wasLost) {
+      this.tally.damaged++;
+      logger.error(
+        { queue, offset: baseOffset, place: describeLocation(location) },
+        'an entry is damaged; it is kept as it is, and reads of it say so',
+      );
+    }
+    if (isHeaderIntact && isHeaderOf(view, at, queue, baseOffset, sizeBytes)) {
+      header.decode(view, at);
+      await writer.add(header, bytes, at + headerBytes, sizeBytes);
+      return;
+    }
+    const left = wasLost ? nothing : bytes.subarray(at, at + headerBytes + sizeBytes);
+    // Ends in zeros, so that it names no further ranges.
+    const payload = wasLost ? nothing : Buffer.concat([left, Buffer.alloc(8)]);
+    const lost = new EntryHeader();
+    lost.kind = kindLost;
+    lost.queue = -queue;
+    lost.baseOffset = baseOffset;
+    lost.count = rows.counts[row]!;
+    lost.maxTimestampMs = rows.maxTimestampsMs[row]!;
+    lost.storeTimeMs = this.lastStoreTimeMs;
+    lost.payloadChecksum = crc32c(payload, 0, payload.length);
+    await writer.add(lost, payload, 0, payload.length, sizeBytes);
   }
 
   private stamped(bytes: Buffer, payload: number, sizeBytes: number): Buffer {
@@ -259,6 +289,8 @@ export class EntryCopy {
     return this.isIntact(queue, row, bytes, 0) ? bytes : undefined;
   }
 }
+
+const nothing = Buffer.alloc(0);
 
 interface LoadedRows {
   readonly buffers: readonly Buffer[];
