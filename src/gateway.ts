@@ -39,6 +39,7 @@ import type { QueueId, StorageEngine } from './storage/engine.ts';
 import { brokerMetrics } from './telemetry/broker-metrics.ts';
 import { MetricRegistry } from './telemetry/metrics.ts';
 import { processMetrics } from './telemetry/process-metrics.ts';
+import { spaceMetrics } from './telemetry/space-metrics.ts';
 import { type TimerFigures, timerMetrics } from './telemetry/timer-metrics.ts';
 import type { AssertionFailure } from './util/assert.ts';
 import type { Clock } from './util/clock.ts';
@@ -123,6 +124,7 @@ export class Gateway implements AdminSource {
         };
       }),
     );
+    this.registry.add(spaceMetrics(() => engine.spaceFacts()));
     this.registry.add(timerMetrics(() => timerFigures(this.features)));
     this.registry.add(connectionMetrics(this.server, (apiKey) => apiByKey(apiKey)?.name ?? String(apiKey)));
     void engine.failed.then((error) => this.fatal(error));

@@ -13,7 +13,7 @@ import type { Checksum } from './checksum.ts';
 import { isNoSpace } from './disk-space.ts';
 import { EntryHeader, flagLastOfGroup, headerBytes, kindSegmentEnd } from './entry-header.ts';
 import { errorCodeOf, type FileSystem, type OpenFile } from './file-system.ts';
-import { locationOf, offsetIn, segmentFileName, segmentOf } from './location.ts';
+import { firstCleanedSegment, locationOf, offsetIn, segmentFileName, segmentOf } from './location.ts';
 import type { EmbeddedSettings } from './settings.ts';
 
 export interface CommitLogEvents {
@@ -183,6 +183,7 @@ export class CommitLog {
     const slab = this.place(headerBytes);
     header.encode(slab.view, slab.bytes, slab.used - headerBytes, this.crc32c);
     const number = segmentOf(this.appendedPosition);
+    assert(number + 1 < firstCleanedSegment, 'the head has segment numbers left');
     this.segmentFor(number).closedAt = offsetIn(this.appendedPosition);
     this.appendedPosition = locationOf(number + 1, 0);
     this.slab = undefined;
