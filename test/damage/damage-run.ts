@@ -1,7 +1,10 @@
 /** Many damages, one after the other, over the prepared directories. */
+import { crc32c } from '../../protocol/records/crc32c.ts';
+import { layoutOf } from '../../src/storage/embedded/directory-layout.ts';
+import { surveyDirectory } from '../../src/storage/embedded/offline/survey.ts';
 import { kindOfFile } from './damages.ts';
 import { judge, type LogMap, mapLog } from './judge.ts';
-import { type Prepared, prepare } from './prepared.ts';
+import { batchFormat, type Prepared, prepare, root } from './prepared.ts';
 
 export interface DamageRun {
   readonly count: number;
@@ -35,6 +38,14 @@ export async function prepareAll(seed: number): Promise<readonly (Prepared & { r
 
 export async function runDamages({ count, seed, only, report }: DamageRun): Promise<DamageResult> {
   const prepared = await prepareAll(seed);
+  // First that nothing is found where nothing is damaged.
+  for (const { name, files } of prepared) {
+    const parts = { fileSystem: files, layout: layoutOf(root), crc32c, format: batchFormat, isHeld: false };
+    const { findings } = await surveyDirectory(parts);
+    const found = findings.filter(({ kind }) => kind !== 'tail' && kind !== 'stray');
+    if (found.length > 0) report(`FAILED ${name}: verify found without a damage: ${found[0]!.message}`);
+    if (found.length > 0) return { passed: 0, failed: 1, summary: '', failures: [found[0]!.message] };
+  }
   const failures: string[] = [];
   const byFile = new Map<string, number>();
   const totals = { damages: 0, refused: 0, served: 0, lostBefore: 0, lostAfter: 0 };

@@ -11,6 +11,8 @@ export async function replaceFile(
   content: readonly Uint8Array[],
 ): Promise<void> {
   const temporary = `${directory}/${name}.new`;
+  // A link of that name is not written through.
+  if ((await fileSystem.stat(temporary))?.isOther === true) await fileSystem.unlink(temporary);
   const file = await fileSystem.open(temporary, 'replace');
   try {
     await file.write(content, 0);

@@ -421,7 +421,11 @@ class Repair {
 
   // The log.
 
-  private async repairLog({ regions, paddings }: SurveyResult): Promise<void> {
+  private async repairLog({ regions, paddings, links }: SurveyResult): Promise<void> {
+    for (const path of links) {
+      this.will(path, 'is not a file and holds nothing of the log: removed');
+      await this.moveAside(path);
+    }
     for (const { from, to } of paddings) {
       this.will(this.segmentPath(segmentOf(from)), `${describeLocation(from)}: zeros between two entries`);
       if (this.options.isDryRun) continue;
@@ -693,8 +697,11 @@ function joined(regions: readonly DamagedRegion[]): DamagedRegion[] {
   for (const region of regions) {
     const last = all.at(-1);
     const isNext =
-      last !== undefined && last.own === undefined && region.own === undefined && last.to === region.from;
-    if (!isNext) all.push(region);
+      last?.own === undefined &&
+      last?.isAtEnd === false &&
+      region.own === undefined &&
+      last.to === region.from;
+    if (last === undefined || !isNext) all.push(region);
     else {
       all[all.length - 1] = {
         ...region,

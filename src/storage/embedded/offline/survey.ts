@@ -131,6 +131,8 @@ export interface SurveyResult {
   readonly regions: readonly DamagedRegion[];
   /** Bytes between entries that are not zeros. */
   readonly paddings: readonly { readonly from: number; readonly to: number }[];
+  /** Names of segments that hold nothing, and are no files. */
+  readonly links: readonly string[];
   readonly damagedRuns: readonly RunReference[];
   /** Of the ordered index; where `isLost` no copy can be used. */
   readonly damagedIndexRuns: readonly {
@@ -186,6 +188,7 @@ class Survey {
   private readonly regions: DamagedRegion[] = [];
   /** Where a repair noted a loss: [from, to). */
   private readonly lostSpans: { from: number; to: number }[] = [];
+  private readonly links: string[] = [];
   private readonly paddings: { from: number; to: number }[] = [];
   private readonly entrySums = new Map<number, Sum>();
   private readonly rowSums = new Map<number, Sum>();
@@ -231,9 +234,10 @@ class Survey {
     }
     this.counts.queues = this.queues.size;
     const { manifest, findings, counts, segments, regions, damagedRuns, damagedIndexRuns } = this;
-    const { isStateLost, areProducersLost, queues, table, durablePosition, end, paddings } = this;
+    const { isStateLost, areProducersLost, queues, table, durablePosition, end, paddings, links } = this;
     return {
       paddings,
+      links,
       manifest,
       findings,
       counts,
@@ -491,6 +495,12 @@ class Survey {
     const references = new Map(this.references().map((reference) => [reference.number, reference]));
     const numbers = await this.segmentNumbers();
     await this.lookForStrays(numbers);
+    // What lies behind it was begun and never written to.
+    let lastWritten = offsetIn(this.durablePosition) > 0 ? segmentOf(this.durablePosition) : -1;
+    for (const number of numbers.filter((one) => !isCleanedSegment(one))) {
+      const info = await fileSystem.stat(`${layout.commitLog}/${segmentFileName(number)}`);
+      if ((info?.sizeBytes ?? 0) > 0) lastWritten = Math.max(lastWritten, number);
+    }
     let lastEpoch = 0;
     let lastStoreTimeMs = 0;
     this.end = locationOf(numbers[0] ?? this.manifest?.headSegment ?? 0, 0);
@@ -608,11 +618,17 @@ class Survey {
       });
       this.counts.segments++;
       let { sizeBytes } = result;
+      if (sizeBytes === undefined && !isCleaned && reference === undefined && number > lastWritten) {
+        if ((await fileSystem.stat(path)) === undefined) continue;
+        const message = `${path} is not a file`;
+        this.note({ severity: 'damage', kind: 'segment', file: path, message });
+        this.links.push(path);
+        continue;
+      }
       if (sizeBytes === undefined) {
         lost(locationOf(number, 0), locationOf(number + 1, 0), `${path} is missing, or is no file`, true, []);
       } else {
-        const isSealed =
-          reference !== undefined || numbers.some((other) => other > number && !isCleanedSegment(other));
+        const isSealed = reference !== undefined || number < lastWritten;
         const isCutOff =
           (reference !== undefined && sizeBytes < reference.sizeBytes) ||
           (isSealed && !result.isEnded) ||
