@@ -67,6 +67,8 @@ const largestSharedPayload = 32 * 1024;
 /** What an entry or a row costs beside its bytes, roughly. */
 const entryOverheadBytes = 200;
 const rowOverheadBytes = 120;
+/** Bytes that a rewrite looks at before others have their turn. */
+const rewriteTurnBytes = 128 * 1024;
 const releasedByte = 0xdd;
 const epoch = 0;
 const nothing = Buffer.alloc(0);
@@ -136,6 +138,7 @@ class MemoryEngine implements StorageEngine {
   private rowBytes = 0;
   private appendedBytes = 0;
   private rewrites = 0;
+  private lastRewrite: Promise<unknown> = Promise.resolve();
   private lastStoreTimeMs = 0;
   private closed = false;
 
@@ -271,14 +274,25 @@ class MemoryEngine implements StorageEngine {
     return boundsOf(queue);
   }
 
-  async rewrite(requests: readonly RewriteRequest[]): Promise<readonly (RewriteResult | undefined)[]> {
+  rewrite(requests: readonly RewriteRequest[]): Promise<readonly (RewriteResult | undefined)[]> {
+    const rewritten = this.lastRewrite.then(() => this.rewriteNow(requests));
+    this.lastRewrite = rewritten.catch(() => {});
+    return rewritten;
+  }
+
+  private async rewriteNow(
+    requests: readonly RewriteRequest[],
+  ): Promise<readonly (RewriteResult | undefined)[]> {
     if (this.closed) throw new Error('the engine is closed');
     const distinct = new Set(requests.map((request) => request.queue));
     assert(distinct.size === requests.length, 'a queue is in one request only');
     // All is decided before anything is done: a decision that throws changes nothing.
-    const plans = requests.map((request) => this.decideAll(request));
+    const plans: (RewritePlan | undefined)[] = [];
+    for (const request of requests) plans.push(await this.decideAll(request));
     this.rewrites++;
-    return plans.map((plan) => plan && this.rewriteQueue(plan));
+    return plans.map((plan) =>
+      plan === undefined || !this.queues.has(plan.queue.id) ? undefined : this.rewriteQueue(plan),
+    );
   }
 
   index(name: string): OrderedIndex {
@@ -319,22 +333,36 @@ class MemoryEngine implements StorageEngine {
     this.watchers.notifyAll();
   }
 
-  private decideAll({ queue: queueId, untilOffset, decide }: RewriteRequest): RewritePlan | undefined {
+  /** In turns of the event loop: deciding may take long. What is trimmed meanwhile is no longer there when it is done. */
+  private async decideAll({
+    queue: queueId,
+    untilOffset,
+    decide,
+  }: RewriteRequest): Promise<RewritePlan | undefined> {
     const queue = this.queues.get(queueId);
     if (queue === undefined) return undefined;
     const verdicts = new Map<StoredEntry, 'drop' | Buffer>();
     let offeredEnd = queue.startOffset;
     let bytesBefore = 0;
-    for (let at = queue.head; at < queue.entries.length; at++) {
-      const entry = queue.entries[at]!;
+    const entries = queue.entries.slice(queue.head);
+    let turnBytes = 0;
+    for (const [at, entry] of entries.entries()) {
+      if (entry === null) continue;
       const endOffset = entry.baseOffset + entry.count;
       if (endOffset > untilOffset) break;
+      if (turnBytes > rewriteTurnBytes) {
+        turnBytes = 0;
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        if (this.closed) throw new Error('the engine is closed');
+      }
+      if (entry.buffer === nothing) continue;
+      turnBytes += entry.sizeBytes;
       const payload = this.stampOffsets
         ? entry.buffer.subarray(entry.start, entry.start + entry.sizeBytes)
         : this.stampedCopy(entry);
       const verdict = decide(payload, factsOf(entry));
       if (Buffer.isBuffer(verdict)) verdicts.set(entry, Buffer.from(verdict));
-      else if (verdict === 'drop' && at + 1 < queue.entries.length) verdicts.set(entry, 'drop');
+      else if (verdict === 'drop' && at + 1 < entries.length) verdicts.set(entry, 'drop');
       offeredEnd = endOffset;
       bytesBefore += entry.sizeBytes;
     }
