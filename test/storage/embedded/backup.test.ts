@@ -258,6 +258,65 @@ describe('a backup of a running engine', () => {
     await restored.close();
   });
 
+  test('takes what the cleaner wrote, while it writes', async () => {
+    for (const mayLink of [true, false]) {
+      const disk = new SimulatedDisk({ seed: 21 });
+      const engine = await open(disk);
+      const writer = new Writer(engine, 22);
+      await writer.begin();
+      await writer.appendMany(700);
+      const ends = await Promise.all(
+        queues.map(async (queue) => (await engine.bounds(queue))!.visibleEndOffset),
+      );
+      // Keeps every third entry of queue 2 and all of the others.
+      const rewrite = (): Promise<unknown> =>
+        engine.rewrite([
+          {
+            queue: 2,
+            untilOffset: ends[1]!,
+            decide: (_payload, { baseOffset }) => (baseOffset % 3 === 0 ? 'keep' : 'drop'),
+          },
+        ]);
+      await rewrite();
+      expect(disk.files().some((path) => path >= '/data/commitlog/0001' && path < '/data/commitlog/~')).toBe(
+        true,
+      );
+      await writer.appendMany(300);
+      const [report] = await Promise.all([
+        engine.backup({ ...plain, mayLink }),
+        rewrite(),
+        writer.appendMany(200),
+      ]);
+      expect(report.linkedFiles > 0).toBe(mayLink);
+      expect((await verify(disk)).faults).toEqual([]);
+      const restored = await open(disk, '/backup');
+      const read = async (from: Engine): Promise<string[]> => {
+        const bodies: string[] = [];
+        const { startOffset } = (await from.bounds(2))!;
+        for (let offset = startOffset; offset < ends[1]!; ) {
+          const result = await from.read(2, { fromOffset: offset, maxBytes: 10_000, atLeastOne: true });
+          if (result.outcome !== 'read') throw new Error(result.outcome);
+          for (const { body, baseOffset } of parsePayloads(result.payloads)) {
+            if (baseOffset < ends[1]!) bodies.push(`${baseOffset} ${body}`);
+          }
+          offset = result.nextOffset;
+          result.release();
+        }
+        return bodies;
+      };
+      const kept = await read(restored);
+      expect(kept.length).toBeLessThan(ends[1]! / 2);
+      expect(kept).toEqual(await read(engine));
+      for (const queue of [1, 3, 4, 5]) {
+        const bodies = await bodiesOf(restored, queue);
+        expect(bodies).toEqual(writer.asked.get(queue)!.slice(0, bodies.length));
+        expect(bodies.length).toBeGreaterThanOrEqual(ends[queues.indexOf(queue)]!);
+      }
+      await restored.close();
+      await engine.close();
+    }
+  }, 60_000);
+
   test('does not stand in the way of appends', async () => {
     const disk = new SimulatedDisk({ seed: 8 });
     const engine = await open(disk);
@@ -419,7 +478,7 @@ describe('the verification', () => {
     const engine = await open(disk);
     const writer = new Writer(engine, 19);
     await writer.begin();
-    await writer.appendMany(900);
+    await writer.appendMany(250);
     await engine.backup({ ...plain, mayLink: false });
     // Of the links too: of what is not listed with a checksum of its own.
     await engine.backup({ destination: '/linked', mayLink: true });
@@ -444,7 +503,7 @@ describe('the verification', () => {
     disk.cut(log, undefined);
     expect((await verify(disk)).faults.join()).toMatch('is missing');
     expect((await verify(disk, '/data')).faults.join()).toMatch('no backup');
-  });
+  }, 60_000);
 
   test('says where a broker was started on the backup', async () => {
     const disk = new SimulatedDisk({ seed: 20 });
