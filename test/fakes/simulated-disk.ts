@@ -57,9 +57,32 @@ export type CrashPolicy = 'kill' | 'none' | 'all' | 'prefix' | 'subset';
 const pageBytes = 4096;
 const sectorBytes = 512;
 
+/** `syncedAt`: the order of the sync that made it durable. */
 type FileChange =
-  | { readonly order: number; readonly kind: 'write'; readonly position: number; readonly bytes: Buffer }
-  | { readonly order: number; readonly kind: 'truncate'; readonly sizeBytes: number };
+  | {
+      readonly order: number;
+      readonly kind: 'write';
+      readonly position: number;
+      readonly bytes: Buffer;
+      syncedAt?: number;
+    }
+  | { readonly order: number; readonly kind: 'truncate'; readonly sizeBytes: number; syncedAt?: number };
+
+/**
+ * What is left of the changes that were not synced at a moment. `prefix`: those up to that order. `subset`: of every write any of
+ * its pages, of every directory's changes the first ones. `torn`: those before `order`, and of that change, which is a write, the
+ * first sectors (`sector`) or all but one page (`page`).
+ */
+export type Leftover =
+  | { readonly kind: 'none' | 'all' }
+  | { readonly kind: 'prefix'; readonly order: number }
+  | { readonly kind: 'subset'; readonly seed: number }
+  | {
+      readonly kind: 'torn';
+      readonly order: number;
+      readonly unit: 'sector' | 'page';
+      readonly seed: number;
+    };
 
 class Content {
   private bytes: Buffer;
@@ -115,6 +138,8 @@ class FileNode {
   unsynced: FileChange[] = [];
   /** Changes whose fsync failed: they may or may not be on disk, and no later fsync puts them there. */
   dropped: FileChange[] = [];
+  /** All changes ever, of a disk that remembers them. */
+  readonly history: FileChange[] = [];
 
   constructor(current: Content = new Content(), durable: Content = new Content()) {
     this.current = current;
@@ -130,12 +155,14 @@ interface NameChange {
   readonly order: number;
   /** Name to what it stands for from then on; undefined: gone. A rename is one change of two names. */
   readonly names: ReadonlyMap<string, DiskNode | undefined>;
+  syncedAt?: number;
 }
 
 class DirectoryNode {
   readonly current = new Map<string, DiskNode>();
   readonly durable = new Map<string, DiskNode>();
   unsynced: NameChange[] = [];
+  readonly history: NameChange[] = [];
 
   get isFile(): false {
     return false;
@@ -147,6 +174,8 @@ type DiskNode = FileNode | DirectoryNode;
 export interface SimulatedDiskOptions {
   readonly seed: number;
   readonly capacityBytes?: number;
+  /** Remembers every change, so that `leftAt` can be asked. */
+  readonly remembersChanges?: boolean;
 }
 
 /** Numbers from 0 to 1, the same for the same seed (mulberry32). */
@@ -163,6 +192,8 @@ export function seededRandom(seed: number): () => number {
 export class SimulatedDisk implements FileSystem {
   /** Asked before every call; undefined lets it pass. */
   fault: ((call: DiskCall) => DiskFault | undefined) | undefined;
+  /** How long a call takes; undefined: a few turns of the event loop. */
+  latency: ((call: DiskCall) => Promise<void>) | undefined;
   /** The power goes when the call of this number begins: a write may have happened in part, anything else did not. */
   crashAtCall = Number.POSITIVE_INFINITY;
   /** Bytes of all files together; writes beyond it fail with ENOSPC. */
@@ -175,6 +206,7 @@ export class SimulatedDisk implements FileSystem {
   private readonly random: () => number;
   private readonly root: DirectoryNode;
   private readonly locks = new Set<string>();
+  private readonly remembersChanges: boolean;
   private order = 0;
   private isDead = false;
   private reportDeath: () => void = () => {};
@@ -184,6 +216,7 @@ export class SimulatedDisk implements FileSystem {
     this.random = seededRandom(options.seed);
     this.capacityBytes = options.capacityBytes ?? Number.POSITIVE_INFINITY;
     this.root = root;
+    this.remembersChanges = options.remembersChanges === true;
     this.died = new Promise((resolve) => {
       this.reportDeath = resolve;
     });
@@ -223,6 +256,80 @@ export class SimulatedDisk implements FileSystem {
       { seed: seed + 1, capacityBytes: this.capacityBytes },
       survivor(this.root) as DirectoryNode,
     );
+  }
+
+  /** Grows with every change and every sync. */
+  get moment(): number {
+    return this.order;
+  }
+
+  /** Changes that were not synced at that moment, in order; those that are writes with their size. */
+  unsyncedAt(moment: number): { readonly order: number; readonly writtenBytes: number | undefined }[] {
+    const found: { order: number; writtenBytes: number | undefined }[] = [];
+    const seen = new Set<DiskNode>();
+    const walk = (node: DiskNode): void => {
+      if (seen.has(node)) return;
+      seen.add(node);
+      for (const change of node.history) {
+        if (change.order > moment) break;
+        if ('names' in change)
+          for (const child of change.names.values()) if (child !== undefined) walk(child);
+        if ((change.syncedAt ?? Number.POSITIVE_INFINITY) <= moment) continue;
+        const writtenBytes = 'bytes' in change ? change.bytes.length : undefined;
+        found.push({ order: change.order, writtenBytes });
+      }
+    };
+    walk(this.root);
+    return found.sort((a, b) => a.order - b.order);
+  }
+
+  /** What a power cut at that moment would have left, as a disk of its own. This one goes on. */
+  leftAt(moment: number, leftover: Leftover): SimulatedDisk {
+    const random = seededRandom(leftover.kind === 'subset' || leftover.kind === 'torn' ? leftover.seed : 0);
+    const isSynced = (change: { readonly syncedAt?: number }): boolean =>
+      (change.syncedAt ?? Number.POSITIVE_INFINITY) <= moment;
+    const isKept = (change: { readonly order: number }): boolean =>
+      leftover.kind === 'all' ||
+      (leftover.kind === 'prefix' && change.order <= leftover.order) ||
+      (leftover.kind === 'torn' && change.order < leftover.order);
+    const copies = new Map<DiskNode, DiskNode>();
+    const survivor = (node: DiskNode): DiskNode => {
+      const known = copies.get(node);
+      if (known !== undefined) return known;
+      if (node.isFile) {
+        const content = new Content();
+        for (const change of node.history) {
+          if (change.order > moment) break;
+          if (isSynced(change) || isKept(change)) applyChange(content, change);
+          else if (leftover.kind === 'subset') {
+            if (change.kind === 'write') applyPages(content, change.position, change.bytes, random);
+            else if (random() < 0.5) applyChange(content, change);
+          } else if (leftover.kind === 'torn' && change.order === leftover.order && change.kind === 'write') {
+            applyTorn(content, change.position, change.bytes, leftover.unit, random);
+          }
+        }
+        const copy = new FileNode(content, content.copy());
+        copies.set(node, copy);
+        return copy;
+      }
+      const names = new Map<string, DiskNode>();
+      const mayLose = node.history.filter((change) => change.order <= moment && !isSynced(change)).length;
+      let left = Math.floor(random() * (mayLose + 1));
+      for (const change of node.history) {
+        if (change.order > moment) break;
+        const keeps = isSynced(change) || (leftover.kind === 'subset' ? left-- > 0 : isKept(change));
+        if (keeps) applyNames(names, change);
+      }
+      const copy = new DirectoryNode();
+      copies.set(node, copy);
+      for (const [name, child] of names) {
+        const kept = survivor(child);
+        copy.current.set(name, kept);
+        copy.durable.set(name, kept);
+      }
+      return copy;
+    };
+    return new SimulatedDisk({ seed: moment + 1 }, survivor(this.root) as DirectoryNode);
   }
 
   /** From now on datasync and syncDirectory wait, until the answered function is called. */
@@ -303,7 +410,11 @@ export class SimulatedDisk implements FileSystem {
     if (directory === undefined || directory.isFile) throw failure('ENOENT', 'syncDirectory', path);
     const covered = directory.unsynced.length;
     await this.call('syncDirectory', path);
-    for (const change of directory.unsynced.splice(0, covered)) applyNames(directory.durable, change);
+    const syncedAt = ++this.order;
+    for (const change of directory.unsynced.splice(0, covered)) {
+      change.syncedAt = syncedAt;
+      applyNames(directory.durable, change);
+    }
   }
 
   async rename(from: string, to: string): Promise<void> {
@@ -437,7 +548,11 @@ export class SimulatedDisk implements FileSystem {
           node.dropped.push(...changes);
           throw failure(fault.code, 'datasync', path);
         }
-        for (const change of changes) applyChange(node.durable, change);
+        const syncedAt = ++this.order;
+        for (const change of changes) {
+          change.syncedAt = syncedAt;
+          applyChange(node.durable, change);
+        }
       },
       truncate: async (sizeBytes) => {
         check('truncate');
@@ -475,8 +590,10 @@ export class SimulatedDisk implements FileSystem {
       while (this.heldSyncs !== undefined) await this.heldSyncs;
     }
     // Disks answer later; how much later varies, so that calls overlap in more than one way.
-    for (let turn = Math.floor(this.random() * (name === 'datasync' ? 4 : 2)); turn >= 0; turn--)
-      await nextTurn();
+    if (this.latency !== undefined) await this.latency({ number, name, path, sizeBytes });
+    else
+      for (let turn = Math.floor(this.random() * (name === 'datasync' ? 4 : 2)); turn >= 0; turn--)
+        await nextTurn();
     if (this.isDead) return never();
     if (fault?.kind !== 'error') return undefined;
     if (name === 'read' || name === 'write' || name === 'datasync') return fault;
@@ -493,18 +610,23 @@ export class SimulatedDisk implements FileSystem {
   private writeNode(node: FileNode, position: number, bytes: Buffer): void {
     const own = Buffer.from(bytes);
     node.current.write(position, own);
-    node.unsynced.push({ order: ++this.order, kind: 'write', position, bytes: own });
+    const change: FileChange = { order: ++this.order, kind: 'write', position, bytes: own };
+    node.unsynced.push(change);
+    if (this.remembersChanges) node.history.push(change);
   }
 
   private truncateNode(node: FileNode, sizeBytes: number): void {
     node.current.truncate(sizeBytes);
-    node.unsynced.push({ order: ++this.order, kind: 'truncate', sizeBytes });
+    const change: FileChange = { order: ++this.order, kind: 'truncate', sizeBytes };
+    node.unsynced.push(change);
+    if (this.remembersChanges) node.history.push(change);
   }
 
   private rename_(directory: DirectoryNode, names: ReadonlyMap<string, DiskNode | undefined>): void {
-    const change = { order: ++this.order, names };
+    const change: NameChange = { order: ++this.order, names };
     applyNames(directory.current, change);
     directory.unsynced.push(change);
+    if (this.remembersChanges) directory.history.push(change);
   }
 
   private find(path: string): DiskNode | undefined {
@@ -571,6 +693,30 @@ function applyPages(content: Content, position: number, bytes: Buffer, random: (
     }
     at = pageEnd;
   }
+}
+
+/** The first sectors of the write, or all of its pages but one. */
+function applyTorn(
+  content: Content,
+  position: number,
+  bytes: Buffer,
+  unit: 'sector' | 'page',
+  random: () => number,
+): void {
+  const end = position + bytes.length;
+  if (unit === 'sector') {
+    const first = Math.floor(position / sectorBytes);
+    const sectors = Math.ceil(end / sectorBytes) - first;
+    const keptEnd = Math.min(end, (first + Math.floor(random() * sectors)) * sectorBytes);
+    if (keptEnd > position) content.write(position, bytes.subarray(0, keptEnd - position));
+    return;
+  }
+  const first = Math.floor(position / pageBytes);
+  const lost = first + Math.floor(random() * (Math.ceil(end / pageBytes) - first));
+  const lostFrom = Math.max(position, lost * pageBytes);
+  const lostEnd = Math.min(end, (lost + 1) * pageBytes);
+  if (lostFrom > position) content.write(position, bytes.subarray(0, lostFrom - position));
+  if (lostEnd < end) content.write(lostEnd, bytes.subarray(lostEnd - position));
 }
 
 function survivingNames(

@@ -400,7 +400,11 @@ export class Maintenance {
   private start(): void {
     this.running ??= this.work().finally(() => {
       this.running = undefined;
-      if ((this.jobs.length > 0 && !this.isClosing) || this.tasks.length > 0) this.start();
+      if (
+        (this.jobs.length > 0 && !this.isClosing && !this.parts.commitLog.hasFailed) ||
+        this.tasks.length > 0
+      )
+        this.start();
     });
   }
 
