@@ -10,10 +10,12 @@ import type {
   AppendEntry,
   AppendGroup,
   AppendResult,
+  EntryFacts,
   IndexChange,
   IndexCondition,
   LinkSource,
   ProducerFacts,
+  RewriteVerdict,
   StorageEngine,
 } from '../../src/storage/engine.ts';
 import { VirtualClock } from '../../src/util/clock.ts';
@@ -157,6 +159,7 @@ export class CrashScenario {
     if (dice < 0.8) return this.appendGroup(engine);
     if (dice < 0.85) return this.makeDurable(engine);
     if (dice < 0.92) return this.trim(engine);
+    if (dice < 0.95) return this.rewrite(engine);
     return this.updateCatalogue(engine);
   }
 
@@ -310,6 +313,19 @@ export class CrashScenario {
     model.trimAcked = Math.max(model.trimAcked, toOffset);
     if (after.startOffset < toOffset)
       this.fail(`queue ${queue} begins at ${after.startOffset} after a trim to ${toOffset}`);
+  }
+
+  /** Moves entries without changing what queues hold; what may be dropped is tried in cleaning-scenario.ts. */
+  private async rewrite(engine: StorageEngine): Promise<void> {
+    const requests = [...this.queues.keys()]
+      .filter(() => this.random() < 0.4)
+      .map((queue) => ({
+        queue,
+        untilOffset: Number.MAX_SAFE_INTEGER,
+        decide: (payload: Buffer, { baseOffset }: EntryFacts): RewriteVerdict =>
+          baseOffset % 3 === 0 ? Buffer.from(payload) : 'keep',
+      }));
+    await engine.rewrite(requests);
   }
 
   private async updateCatalogue(engine: StorageEngine): Promise<void> {
