@@ -34,6 +34,7 @@ export const testTopicSettings: TopicSettings = {
   delayDefaultMs: -1,
   delayMaxMs: 259_200_000,
   role: 'plain',
+  producerGroup: '',
 };
 
 export class FakeTopicDirectory implements TopicDirectory {

@@ -1,5 +1,6 @@
 /** What a Produce request's partition comes to: the words in which services/append answers. Knows nothing of the wire. */
 import { errorCodes } from '../../../protocol/error-codes.ts';
+import type { AppendResult, RefusalReason } from '../../storage/engine.ts';
 
 /** One record that was the reason for refusing its batch (Produce 8 and above show it; KIP-467). */
 export interface RecordFault {
@@ -54,4 +55,30 @@ export function succeededAppend(
     recordErrors: noRecordFaults,
     errorMessage: null,
   };
+}
+
+const refusalErrors: Readonly<Record<RefusalReason, number>> = {
+  'unknown-queue': errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
+  'out-of-order-sequence': errorCodes.OUT_OF_ORDER_SEQUENCE_NUMBER,
+  'stale-producer-epoch': errorCodes.INVALID_PRODUCER_EPOCH,
+  'condition-failed': errorCodes.UNKNOWN_SERVER_ERROR,
+  'stale-lease': errorCodes.NOT_LEADER_OR_FOLLOWER,
+  'link-source-missing': errorCodes.UNKNOWN_SERVER_ERROR,
+  closing: errorCodes.KAFKA_STORAGE_ERROR,
+  'storage-fault': errorCodes.KAFKA_STORAGE_ERROR,
+};
+
+/** The code that a partition is answered with whose entry was refused so. */
+export function errorOfRefusal(reason: RefusalReason): number {
+  return refusalErrors[reason];
+}
+
+/** The code for a group of which nothing was appended, perhaps because of another of its entries. */
+export function errorOfAppend(results: readonly AppendResult[]): number {
+  for (const result of results) {
+    if (result.outcome === 'refused') return refusalErrors[result.reason];
+    // Says that it may have been appended, and is tried again.
+    if (result.outcome === 'unknown') return errorCodes.NOT_ENOUGH_REPLICAS_AFTER_APPEND;
+  }
+  return errorCodes.UNKNOWN_SERVER_ERROR;
 }

@@ -3,17 +3,16 @@
  * own, so that one partition's error does not stop the others. Knows nothing of the wire and of sockets.
  */
 import { errorCodes } from '../../../protocol/error-codes.ts';
-import type {
-  AppendEntry,
-  AppendGroup,
-  AppendResult,
-  QueueId,
-  RefusalReason,
-  StorageEngine,
-} from '../../storage/engine.ts';
+import type { AppendEntry, AppendGroup, AppendResult, QueueId, StorageEngine } from '../../storage/engine.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { Topic, TopicDirectory } from '../topics/topic.ts';
-import { failedAppend, type PartitionAppendResult, succeededAppend } from './append-result.ts';
+import {
+  errorOfAppend,
+  errorOfRefusal,
+  failedAppend,
+  type PartitionAppendResult,
+  succeededAppend,
+} from './append-result.ts';
 import type {
   AppendStep,
   AppendTarget,
@@ -366,19 +365,13 @@ function resultOf(
         result.logStartOffset,
       );
     case 'refused':
-      return failedAppend(one.index, errorOfRefusal[result.reason]);
+      return failedAppend(one.index, errorOfRefusal(result.reason));
     case 'not-appended':
-      return failedAppend(one.index, errorOfGroup(outcomes));
+      return failedAppend(one.index, errorOfAppend(outcomes));
     case 'unknown':
       // Says that it may have been appended, and is tried again; a repeat is recognised by its sequence.
       return failedAppend(one.index, errorCodes.NOT_ENOUGH_REPLICAS_AFTER_APPEND);
   }
-}
-
-/** The group was not appended because of another of its entries. */
-function errorOfGroup(outcomes: readonly AppendResult[]): number {
-  for (const outcome of outcomes) if (outcome.outcome === 'refused') return errorOfRefusal[outcome.reason];
-  return errorCodes.UNKNOWN_SERVER_ERROR;
 }
 
 /** The batch was appended by an earlier request, perhaps not yet durably, and this one promises that. */
@@ -387,14 +380,3 @@ function isEarlyDuplicate(plan: PlannedAppend, outcomes: readonly AppendResult[]
     plan.group.durability === 'sync' && outcomes[Math.max(0, plan.answeringEntry)]!.outcome === 'duplicate'
   );
 }
-
-const errorOfRefusal: Readonly<Record<RefusalReason, number>> = {
-  'unknown-queue': errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
-  'out-of-order-sequence': errorCodes.OUT_OF_ORDER_SEQUENCE_NUMBER,
-  'stale-producer-epoch': errorCodes.INVALID_PRODUCER_EPOCH,
-  'condition-failed': errorCodes.UNKNOWN_SERVER_ERROR,
-  'stale-lease': errorCodes.NOT_LEADER_OR_FOLLOWER,
-  'link-source-missing': errorCodes.UNKNOWN_SERVER_ERROR,
-  closing: errorCodes.KAFKA_STORAGE_ERROR,
-  'storage-fault': errorCodes.KAFKA_STORAGE_ERROR,
-};

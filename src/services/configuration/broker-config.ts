@@ -4,6 +4,7 @@
  */
 
 import { delayBrokerKeys } from '../features/delay/topic-keys.ts';
+import { halfBrokerKeys } from '../features/half-message/topic-keys.ts';
 import { clusterKeys } from './broker-keys/cluster.ts';
 import { groupKeys } from './broker-keys/groups.ts';
 import { identityKeys } from './broker-keys/identity.ts';
@@ -29,6 +30,7 @@ const definitions = [
   ...securityKeys,
   ...ownKeys,
   ...delayBrokerKeys,
+  ...halfBrokerKeys,
 ] as const;
 
 type Definition = (typeof definitions)[number];

@@ -2,6 +2,7 @@
  * The settings of a group (resource type GROUP): the keys that Kafka 4.4 has, with what each falls back to in the broker's settings and
  * the broker's limits of it. Those that belong to kinds of groups that are not served are shown and cannot be changed.
  */
+import { halfGroupKeys } from '../features/half-message/group-keys.ts';
 import type { BrokerConfig, BrokerKey, ConfigSynonym } from './broker-config.ts';
 import {
   atLeast,
@@ -20,7 +21,7 @@ import {
 const absent = { update: 'cluster-wide', standing: 'absent' } as const;
 const waiting = (least: number) => ({ valid: atLeast(least), ...absent });
 
-export const groupConfigDefinitions: readonly ConfigDefinition[] = [
+const kafkaDefinitions: readonly ConfigDefinition[] = [
   define(
     'consumer.assignment.interval.ms',
     'INT',
@@ -148,6 +149,12 @@ export const groupConfigDefinitions: readonly ConfigDefinition[] = [
     waiting(1),
   ),
 ];
+
+/** Every group setting, in name order. */
+export const groupConfigDefinitions: readonly ConfigDefinition[] = [
+  ...kafkaDefinitions,
+  ...halfGroupKeys,
+].sort((a, b) => (a.name < b.name ? -1 : 1));
 
 const definitionByName = new Map(groupConfigDefinitions.map((each) => [each.name, each]));
 

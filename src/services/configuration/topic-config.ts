@@ -2,7 +2,9 @@
  * The settings of a topic: every topic config of Kafka 4.4, what each falls back to in the broker's settings, and how they become
  * the `TopicSettings` that services act on. Where a setting cannot be honoured, its values but the harmless ones are refused.
  */
+
 import { checkDelaySettings, delayFallbacks, delayTopicKeys } from '../features/delay/topic-keys.ts';
+import { halfTopicKeys } from '../features/half-message/topic-keys.ts';
 import type { TopicSettings } from '../topics/topic.ts';
 import type { BrokerConfig, BrokerKey, ConfigSynonym } from './broker-config.ts';
 import { gzipLevel } from './broker-keys/topics.ts';
@@ -333,6 +335,7 @@ const definitions = [
     withoutEffect,
   ),
   ...delayTopicKeys,
+  ...halfTopicKeys,
 ] as const;
 
 export type TopicKey = (typeof definitions)[number]['name'];
@@ -498,5 +501,6 @@ export function topicSettings(overrides: ReadonlyMap<string, string>, broker: Br
     delayDefaultMs: number('rmq.delay.default.ms'),
     delayMaxMs: number('rmq.delay.max.ms'),
     role: value('rmq.role') as TopicSettings['role'],
+    producerGroup: value('rmq.producer.group') as string,
   };
 }

@@ -33,7 +33,9 @@ export interface TopicSettings {
   readonly delayDefaultMs: number;
   readonly delayMaxMs: number;
   /** rmq.role: what producing to the topic does. */
-  readonly role: 'plain' | 'delay-op';
+  readonly role: 'plain' | 'delay-op' | 'txn-op';
+  /** rmq.producer.group: whose half messages are decided here; empty: the name says it. */
+  readonly producerGroup: string;
 }
 
 export interface Partition {

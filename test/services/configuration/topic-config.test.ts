@@ -39,6 +39,7 @@ describe('topic settings', () => {
       delayDefaultMs: -1,
       delayMaxMs: 259200000,
       role: 'plain',
+      producerGroup: '',
     });
     const other = new BrokerConfig(
       given({ 'log.retention.minutes': '1', 'message.max.bytes': '5', 'log.cleanup.policy': 'compact' }),

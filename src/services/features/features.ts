@@ -1,0 +1,79 @@
+/**
+ * What RocketMQ has and Kafka has not, put together: timers, and the features that stand on them. The one file of this folder that knows
+ * every feature.
+ */
+import type { QueueId, StorageEngine } from '../../storage/engine.ts';
+import type { Clock } from '../../util/clock.ts';
+import type { Log } from '../../util/log.ts';
+import type { AppendStep } from '../append/append-steps.ts';
+import type { BrokerSettings } from '../configuration/broker-config.ts';
+import type { GroupConfigs } from '../configuration/group-configs.ts';
+import type { GroupCoordinator } from '../groups/group-coordinator.ts';
+import type { TopicCatalogue } from '../topics/topic-catalogue.ts';
+import { DelayService } from './delay/delay-service.ts';
+import { HalfService } from './half-message/half-service.ts';
+import { HiddenTrim } from './timers/hidden-trim.ts';
+import { TimerEngine } from './timers/timer-engine.ts';
+
+export interface FeatureOptions {
+  readonly engine: StorageEngine;
+  readonly queues: HiddenQueues;
+  readonly topics: TopicCatalogue;
+  readonly groups: Pick<GroupCoordinator, 'describe'>;
+  readonly groupConfigs: GroupConfigs;
+  readonly config: BrokerSettings;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Of each feature, where its records wait. */
+export interface HiddenQueues {
+  readonly delay: readonly QueueId[];
+  readonly half: readonly QueueId[];
+}
+
+export class Features {
+  readonly timers: TimerEngine;
+  readonly trim: HiddenTrim;
+  readonly delay: DelayService;
+  readonly half: HalfService;
+  /** In the order in which the append service asks them. */
+  readonly steps: readonly AppendStep[];
+
+  /** Made where they are not there yet. */
+  static async ensureQueues(engine: StorageEngine): Promise<HiddenQueues> {
+    return { delay: await DelayService.ensureQueues(engine), half: await HalfService.ensureQueues(engine) };
+  }
+
+  constructor(options: FeatureOptions) {
+    const { engine, topics, groups, groupConfigs, config, clock, queues } = options;
+    const log = options.log.component('timers');
+    const timers = new TimerEngine({ engine, clock, log });
+    const trim = new HiddenTrim({ engine, timers, clock, log });
+    const common = { engine, topics, timers, trim, config, clock };
+    this.timers = timers;
+    this.trim = trim;
+    this.delay = new DelayService({ ...common, queues: queues.delay, log });
+    this.half = new HalfService({
+      ...common,
+      queues: queues.half,
+      delay: this.delay,
+      groupConfigs,
+      // The producers of a group consume its check topic under the group's own id.
+      isAnyoneThere: async (group) => (await groups.describe(group)).members.length > 0,
+      log: options.log,
+    });
+    this.steps = [...this.half.steps, ...this.delay.steps];
+  }
+
+  start(): void {
+    this.timers.start();
+    this.trim.start();
+  }
+
+  async close(): Promise<void> {
+    await this.half.close();
+    await this.trim.close();
+    await this.timers.close();
+  }
+}

@@ -1,0 +1,39 @@
+/** The settings that a producer group has for its half messages; it is the consumer group of the same id that has them. */
+import { atLeast, type ConfigDefinition, define } from '../../configuration/config-definition.ts';
+
+const dynamic = { update: 'cluster-wide' } as const;
+
+export const halfGroupKeys: readonly ConfigDefinition[] = [
+  define(
+    'rmq.txn.timeout.ms',
+    'INT',
+    6_000,
+    'How long a half message waits for a decision before it is asked for.',
+    {
+      valid: atLeast(0),
+      ...dynamic,
+    },
+  ),
+  define('rmq.txn.check.interval.ms', 'INT', 30_000, 'Time between two checks of a half message.', {
+    valid: atLeast(1),
+    ...dynamic,
+  }),
+  define('rmq.txn.check.max', 'INT', 15, 'Checks that are not answered before a half message is discarded.', {
+    valid: atLeast(1),
+    ...dynamic,
+  }),
+  define(
+    'rmq.txn.max.age.ms',
+    'LONG',
+    259_200_000,
+    'Age at which an undecided half message is discarded, even if nobody could be asked.',
+    { valid: atLeast(1), ...dynamic },
+  ),
+  define(
+    'rmq.txn.check.url',
+    'STRING',
+    '',
+    'Checks are also posted there; its origin must be one of rmq.txn.check.url.allow. Empty: only the check topic.',
+    dynamic,
+  ),
+];
