@@ -122,6 +122,10 @@ export class BrokerProcess {
     this.child.stdin!.write(`go ${killPoint ?? ''}\n`);
   }
 
+  get processId(): number {
+    return this.child.pid ?? 0;
+  }
+
   get isGone(): boolean {
     return this.hasEnded;
   }

@@ -339,7 +339,10 @@ export class DelayScenario {
           Promise.resolve(engine.read(queue, { fromOffset, maxBytes: 100_000, atLeastOne: true })),
         );
         if (result === undefined) return;
-        if (result.outcome !== 'read') return this.fail(`a read is answered with ${result.outcome}`);
+        if (result.outcome !== 'read') {
+          this.fail(`a read is answered with ${result.outcome}`);
+          return;
+        }
         if (result.payloads.length === 0) break;
         const bytes = Buffer.concat(result.payloads);
         result.release();
@@ -357,8 +360,10 @@ export class DelayScenario {
 
   private judge(body: string, nowMs: number, due: string | undefined): void {
     const message = this.messages.get(body);
-    if (message === undefined) return this.fail(`${body} was never sent`);
-    if (message.seen) return this.fail(`${body} is there twice`);
+    if (message === undefined || message.seen) {
+      this.fail(message === undefined ? `${body} was never sent` : `${body} is there twice`);
+      return;
+    }
     message.seen = true;
     const { dueMs, onDemand, cancelled, superseded } = message;
     if (cancelled === 'yes') this.fail(`${body} was cancelled and is there`);
