@@ -13,10 +13,8 @@ import { checkHeader, EntryHeader, epochAt, headerBytes, isHeaderOf } from './en
 import type { EntryRows } from './entry-rows.ts';
 import { type JoinedBytes, JoinMemory } from './join-memory.ts';
 import { offsetIn, segmentOf } from './location.ts';
+import { lentPayloadBytes, PayloadList } from './payload-list.ts';
 import type { SegmentFiles } from './segment-files.ts';
-
-/** Payloads of at least this size are lent where they lie; smaller neighbours are copied together into one buffer. */
-export const lentPayloadBytes = 16 * 1024;
 
 /** Rows further apart than this part of a block are sparse. */
 const sparsePart = 0.5;
@@ -30,9 +28,6 @@ const maxSingleReads = 256;
 /** Neighbouring blocks are read together, so many at most. */
 const maxNeighbours = 8;
 
-/** Small payloads that are together at least as large as this are copied into memory that is used again. */
-const pooledRoomBytes = 16 * 1024;
-
 const nothing: readonly Buffer[] = [];
 
 /** Where an entry's header and payload lie in memory. */
@@ -43,6 +38,8 @@ interface Place {
   /** What must stay as it is while the bytes are looked at; undefined when they are the reader's own. */
   holder: AppendSlab | CachedBlock | undefined;
   isBlock: boolean;
+  /** Memory that the bytes were read into, to be given back. */
+  joined?: JoinedBytes;
 }
 
 /** A block that a read needs, and how much of it. */
@@ -232,13 +229,13 @@ export class EntryReader {
         ahead = this.fetchSingly(rows, row + 1);
         ahead.catch(() => {}); // met when it is its turn
       }
-      const { bytes, view, at, holder } = place;
-      if (
-        this.deliver(rows, row, bytes, at + headerBytes, epochAt(view, at), result) &&
-        holder !== undefined
-      ) {
-        result.holdSlab(holder as AppendSlab);
+      const { bytes, view, at, holder, joined } = place;
+      const isLent = this.deliver(rows, row, bytes, at + headerBytes, epochAt(view, at), result);
+      if (isLent && joined !== undefined) {
+        result.holdJoined(joined);
+        continue;
       }
+      if (isLent) result.holdSlab(holder as AppendSlab);
       this.letGo(place);
     }
     return result.finish(rows);
@@ -249,13 +246,19 @@ export class EntryReader {
     const payloadBytes = rows.sizesBytes[row]!;
     const slab = this.slabs.find(location);
     if (slab !== undefined) return this.placeInSlab(slab, location);
-    const bytes = Buffer.allocUnsafeSlow(headerBytes + payloadBytes);
+    const totalBytes = headerBytes + payloadBytes;
+    const joined = this.joinMemory.take(totalBytes);
+    const { bytes, view } = joined;
     const source = this.segments.reader(segmentOf(location));
-    const read = await this.gate.run(() => source.read(offsetIn(location), bytes));
-    if (read < bytes.length) return undefined;
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    if (!this.isIntact(view, bytes, 0, location, payloadBytes)) return undefined;
-    return { bytes, view, at: 0, holder: undefined, isBlock: false };
+    let isGood = false;
+    try {
+      const into = bytes.subarray(0, totalBytes);
+      const read = await this.gate.run(() => source.read(offsetIn(location), into));
+      isGood = read === totalBytes && this.isIntact(view, bytes, 0, location, payloadBytes);
+    } finally {
+      if (!isGood) this.joinMemory.give(joined);
+    }
+    return isGood ? { bytes, view, at: 0, holder: undefined, isBlock: false, joined } : undefined;
   }
 
   /** What the rows need, which are cut off where that would be more blocks than one read may have. Undefined: too many for the first. */
@@ -558,6 +561,7 @@ export class EntryReader {
   }
 
   private letGo(place: Place): void {
+    if (place.joined !== undefined) this.joinMemory.give(place.joined);
     if (place.holder === undefined) return;
     if (place.isBlock) this.cache.unpin(place.holder as CachedBlock);
     else this.slabs.unpin(place.holder as AppendSlab);
@@ -565,94 +569,3 @@ export class EntryReader {
 }
 
 function releaseNothing(): void {}
-
-/** The buffers of one answer and what they are lent from. */
-class PayloadList {
-  private readonly slabs: SlabList;
-  private readonly cache: BlockCache;
-  private readonly joinMemory: JoinMemory;
-  private readonly payloads: Buffer[] = [];
-  private slabsHeld: AppendSlab[] | undefined;
-  private blocksHeld: CachedBlock[] | undefined;
-  private joinedHeld: JoinedBytes[] | undefined;
-  private target: Buffer | undefined;
-  roomAt = 0;
-  private isReleased = false;
-
-  constructor(slabs: SlabList, cache: BlockCache, joinMemory: JoinMemory) {
-    this.slabs = slabs;
-    this.cache = cache;
-    this.joinMemory = joinMemory;
-  }
-
-  lend(view: Buffer): void {
-    this.closeRoom();
-    this.payloads.push(view);
-  }
-
-  holdSlab(slab: AppendSlab): void {
-    this.slabsHeld ??= [];
-    if (this.slabsHeld.at(-1) === slab) return;
-    this.slabsHeld.push(slab);
-    this.slabs.pin(slab);
-  }
-
-  holdBlock(block: CachedBlock): void {
-    this.blocksHeld ??= [];
-    if (this.blocksHeld.at(-1) === block) return;
-    this.blocksHeld.push(block);
-    block.pins++;
-  }
-
-  holdJoined(joined: JoinedBytes): void {
-    this.joinedHeld ??= [];
-    this.joinedHeld.push(joined);
-  }
-
-  /** A buffer for the row and for the small ones that follow it; written from `roomAt` on. */
-  room(rows: EntryRows, row: number): Buffer {
-    const sizeBytes = rows.sizesBytes[row]!;
-    if (this.target !== undefined && this.roomAt + sizeBytes <= this.target.length) return this.target;
-    this.closeRoom();
-    let totalBytes = sizeBytes;
-    for (let at = row + 1; at < rows.length && rows.sizesBytes[at]! < lentPayloadBytes; at++) {
-      totalBytes += rows.sizesBytes[at]!;
-    }
-    if (totalBytes < pooledRoomBytes) this.target = Buffer.allocUnsafe(totalBytes);
-    else {
-      const memory = this.joinMemory.take(totalBytes);
-      this.holdJoined(memory);
-      this.target = memory.bytes;
-    }
-    this.roomAt = 0;
-    return this.target;
-  }
-
-  finish(rows: EntryRows): ReadResult {
-    this.closeRoom();
-    return {
-      outcome: 'read',
-      payloads: this.payloads,
-      sizeBytes: rows.totalBytes,
-      baseOffset: rows.baseOffsets[0]!,
-      nextOffset: rows.endOffset(rows.length - 1),
-      release: () => this.release(),
-    };
-  }
-
-  release(): void {
-    assert(!this.isReleased, 'a read is released once');
-    this.isReleased = true;
-    if (this.slabsHeld !== undefined) for (const slab of this.slabsHeld) this.slabs.unpin(slab);
-    if (this.blocksHeld !== undefined) for (const block of this.blocksHeld) this.cache.unpin(block);
-    if (this.joinedHeld !== undefined) for (const joined of this.joinedHeld) this.joinMemory.give(joined);
-  }
-
-  private closeRoom(): void {
-    if (this.target === undefined) return;
-    this.payloads.push(
-      this.roomAt === this.target.length ? this.target : this.target.subarray(0, this.roomAt),
-    );
-    this.target = undefined;
-  }
-}
