@@ -8,7 +8,6 @@ import { EntryHeader, isQueueKind } from '../../src/storage/embedded/entry-heade
 import { isCleanedSegment, locationOf, segmentOfFileName } from '../../src/storage/embedded/location.ts';
 import { repairDirectory } from '../../src/storage/embedded/offline/repair.ts';
 import { walkSegment } from '../../src/storage/embedded/offline/segment-walk.ts';
-import { surveyDirectory } from '../../src/storage/embedded/offline/survey.ts';
 import type { QueueId, StorageEngine } from '../../src/storage/engine.ts';
 import { type Log, silentLog } from '../../src/util/log.ts';
 import { type Damage, damage } from './damages.ts';
@@ -84,17 +83,6 @@ export async function judge(prepared: Prepared, map: LogMap, seed: number): Prom
   const wrong: string[] = [];
   const touched = touchedEntries(prepared.files, files, map);
   const lostBefore = await startAndRead(prepared, files.copy(), touched, wrong, 'start');
-  const survey = await surveyDirectory({
-    fileSystem: files,
-    layout,
-    crc32c,
-    format: batchFormat,
-    isHeld: false,
-  });
-  // Whole files behind all that is known to have been durable: nothing says that they were ever there.
-  // And files that the manifest does not name are nobody's.
-  const mayFindNothing = touched.tornAt < Number.POSITIVE_INFINITY || !isNamed(prepared.files, done.path);
-  if (survey.findings.length === 0 && !mayFindNothing) wrong.push('verify found nothing');
   const report = await repairDirectory({
     fileSystem: files,
     layout,
@@ -103,16 +91,13 @@ export async function judge(prepared: Prepared, map: LogMap, seed: number): Prom
     nowMs: 1_700_000_000_000,
     isDryRun: false,
   });
+  // What verify says of the directory, before and after.
+  const survey = report.before;
+  // Whole files behind all that is known to have been durable: nothing says that they were ever there.
+  // And files that the manifest does not name are nobody's.
+  const mayFindNothing = touched.tornAt < Number.POSITIVE_INFINITY || !isNamed(prepared.files, done.path);
+  if (survey.findings.length === 0 && !mayFindNothing) wrong.push('verify found nothing');
   if (report.refusals.length > 0) wrong.push(`repair refused: ${report.refusals.join('; ')}`);
-  const after = await surveyDirectory({
-    fileSystem: files,
-    layout,
-    crc32c,
-    format: batchFormat,
-    isHeld: false,
-  });
-  const left = after.findings.filter(({ severity }) => severity === 'damage');
-  if (left.length > 0) wrong.push(`verify found after repair: ${left[0]!.message}`);
   const again = await repairDirectory({
     fileSystem: files,
     layout,
@@ -121,6 +106,8 @@ export async function judge(prepared: Prepared, map: LogMap, seed: number): Prom
     nowMs: 1_700_000_001_000,
     isDryRun: false,
   });
+  const left = again.before.findings.filter(({ severity }) => severity === 'damage');
+  if (left.length > 0) wrong.push(`verify found after repair: ${left[0]!.message}`);
   if (again.actions.length > 0) wrong.push(`a second repair did: ${again.actions[0]!.message}`);
   const lostAfter = await startAndRead(prepared, files, touched, wrong, 'after repair');
   if (lostAfter === undefined) wrong.push('the start was refused after repair');

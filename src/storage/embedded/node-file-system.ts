@@ -11,7 +11,15 @@ import {
   type VolumeSpace,
 } from './file-system.ts';
 
-const openFlags: Record<OpenMode, string> = { read: 'r', write: 'r+', create: 'wx+', replace: 'w+' };
+/** A link is not followed (ELOOP): what it leads to is not the engine's. Windows has no such flag. */
+const noFollow = fs.constants.O_NOFOLLOW ?? 0;
+const { O_RDONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC } = fs.constants;
+const openFlags: Record<OpenMode, number> = {
+  read: O_RDONLY | noFollow,
+  write: O_RDWR | noFollow,
+  create: O_RDWR | O_CREAT | O_EXCL | noFollow,
+  replace: O_RDWR | O_CREAT | O_TRUNC | noFollow,
+};
 
 /** On fs' callback functions: half the cost of fs/promises, and the descriptor is never closed by the garbage collector. */
 class NodeOpenFile implements OpenFile {
