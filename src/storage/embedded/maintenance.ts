@@ -5,7 +5,7 @@
  *
  * What cannot be done for want of space is tried again; after any other fault the log is made to fail.
  */
-import type { Clock } from '../../util/clock.ts';
+import type { Clock, Timer } from '../../util/clock.ts';
 import type { Log } from '../../util/log.ts';
 import type { QueueId } from '../engine.ts';
 import type { ProducerWindow } from '../producer-window.ts';
@@ -29,6 +29,7 @@ import {
 } from './manifest.ts';
 import { writeTwice } from './mirror.ts';
 import type { IndexStore } from './ordered-index/index-store.ts';
+import { IndexDamagedError } from './ordered-index/run-file.ts';
 import { QueueSet } from './queue-set.ts';
 import { pause, type RunContext, rebuildRun, writeFrozenTable } from './run-build.ts';
 import { RunDamagedError, RunFile, runFileName } from './run-file.ts';
@@ -36,6 +37,7 @@ import { mergeRuns } from './run-merge.ts';
 import type { SegmentFiles } from './segment-files.ts';
 import type { EmbeddedSettings } from './settings.ts';
 import { sealSnapshot } from './state-snapshot.ts';
+import { ReadFailedError } from './strict-file-system.ts';
 
 export interface MaintenanceParts {
   readonly fileSystem: FileSystem;
@@ -83,6 +85,8 @@ const snapshotFactor = 4;
 /** The ordered index is sealed at the latest after so many times sealBytes of log. */
 const orderedIndexFactor = 8;
 const largestLevel = 2;
+/** What fails again and again is tried at least this often. */
+const longestRetryMs = 30_000;
 
 export class Maintenance {
   private readonly parts: MaintenanceParts;
@@ -411,13 +415,12 @@ export class Maintenance {
   /** Everything that is due, one after the other. */
   private async work(): Promise<void> {
     await pause(); // not inside the append that made it due
+    let failures = 0;
     for (;;) {
       try {
         const job = this.jobs[0];
         if (job !== undefined) {
           await this.finishSeal(job);
-          this.jobs.shift();
-          this.giveRoom();
         } else if (this.tasks.length > 0) {
           await this.tasks.shift()!();
         } else if (this.parts.space.isShort && this.reclaimIsDue && (await this.reclaimFirst())) {
@@ -431,20 +434,36 @@ export class Maintenance {
           return;
         }
         if (isNoSpace(error) && (await this.parts.space.release(error as Error))) continue;
-        if (this.isClosing && isNoSpace(error)) {
+        const passes =
+          passingCodes.has(errorCodeOf(error) ?? '') ||
+          error instanceof ReadFailedError ||
+          error instanceof RunDamagedError ||
+          error instanceof IndexDamagedError;
+        if (this.isClosing && passes) {
           // Made again from the log by the next start.
           this.jobs = [];
           return;
         }
-        if (!passingCodes.has(errorCodeOf(error) ?? '') || this.isClosing) {
+        if (!passes) {
           this.parts.commitLog.fail(error as Error);
           for (const task of this.tasks.splice(0)) await task();
           return;
         }
-        this.parts.logger.warn({ error: (error as Error).message }, 'no room to seal or merge the index');
-        await new Promise<void>((resolve) => {
-          this.parts.clock.after(this.parts.settings.fullRetryMs, resolve);
+        this.repair(error);
+        this.parts.logger.warn(
+          { error: (error as Error).message },
+          'the index could not be sealed or merged; it is tried again',
+        );
+        const waitMs = Math.min(this.parts.settings.fullRetryMs * 2 ** failures, longestRetryMs);
+        failures++;
+        let timer: Timer | undefined;
+        const waited = new Promise<void>((resolve) => {
+          timer = this.parts.clock.after(waitMs, resolve);
         });
+        await Promise.race([waited, this.stopped]);
+        timer?.cancel();
+        // The run is made again when this is at rest.
+        if (error instanceof RunDamagedError) return;
       }
     }
   }
@@ -504,6 +523,9 @@ export class Maintenance {
       throw error;
     }
     index.replaceFrozen(job.frozen, run);
+    // Done, whatever becomes of the rest: that is made up for by the next.
+    this.jobs.shift();
+    this.giveRoom();
     await this.removeSnapshots(before);
     await orderedIndex.dropUnused(this.manifest.orderedIndex.runs);
     if (await orderedIndex.mergeIfDue()) {

@@ -1,11 +1,35 @@
 /**
  * A failed flush is final, whatever its code: the system has dropped the pages, and a second flush would say that all is well. Behind
- * this, such an error has no code any more, so that nothing takes it for a passing want of space.
+ * this, such an error has no code any more, so that nothing takes it for a passing want of space. A failed read has a name of its
+ * own, for it changed nothing and may be tried again, unlike a failed write of the same code.
  */
-import type { DirectoryLock, FileInfo, FileSystem, OpenFile, OpenMode, VolumeSpace } from './file-system.ts';
+import {
+  type DirectoryLock,
+  errorCodeOf,
+  type FileInfo,
+  type FileSystem,
+  type OpenFile,
+  type OpenMode,
+  type VolumeSpace,
+} from './file-system.ts';
 
 export class FlushFailedError extends Error {
   override readonly name = 'FlushFailedError';
+}
+
+/** The disk did not give what it holds. Nothing is lost by trying again, and nothing was changed. */
+export class ReadFailedError extends Error {
+  override readonly name = 'ReadFailedError';
+  readonly code = 'EIO';
+}
+
+async function asRead<T>(path: string, read: Promise<T>): Promise<T> {
+  try {
+    return await read;
+  } catch (error) {
+    if (errorCodeOf(error) !== 'EIO') throw error;
+    throw new ReadFailedError(`reading ${path} failed: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 function flushFailed(path: string, cause: unknown): FlushFailedError {
@@ -22,11 +46,11 @@ class StrictFile implements OpenFile {
   }
 
   read(buffer: Uint8Array, start: number, length: number, position: number): Promise<number> {
-    return this.file.read(buffer, start, length, position);
+    return asRead(this.path, this.file.read(buffer, start, length, position));
   }
 
   readInto(buffers: readonly Uint8Array[], position: number): Promise<number> {
-    return this.file.readInto(buffers, position);
+    return asRead(this.path, this.file.readInto(buffers, position));
   }
 
   write(buffers: readonly Uint8Array[], position: number): Promise<void> {
