@@ -19,23 +19,28 @@ import { buildHandlers } from './handlers/registry.ts';
 import type { DataVolume, Services } from './handlers/services.ts';
 import { recordBatches } from './record-batches.ts';
 import { AppendService, type AppendSettings } from './services/append/append-service.ts';
+import { compactionMetrics } from './services/compaction/compaction-metrics.ts';
+import { CompactionService } from './services/compaction/compaction-service.ts';
 import type { BrokerConfig } from './services/configuration/broker-config.ts';
 import { DynamicBrokerConfig } from './services/configuration/dynamic-broker-config.ts';
+import { FeatureLevels } from './services/configuration/feature-levels.ts';
 import { GroupConfigs } from './services/configuration/group-configs.ts';
 import { settingsByName } from './services/features/delay/delay-op-step.ts';
-import { DelayService } from './services/features/delay/delay-service.ts';
-import { HiddenTrim } from './services/features/timers/hidden-trim.ts';
+import { Features, type HiddenQueues } from './services/features/features.ts';
 import { latenessBucketsMs } from './services/features/timers/lateness.ts';
-import { TimerEngine } from './services/features/timers/timer-engine.ts';
 import { defaultFetchSettings, FetchService, type FetchSettings } from './services/fetch/fetch-service.ts';
 import { GroupCoordinator } from './services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from './services/groups/group-settings.ts';
 import { ProducerIds } from './services/producers/producer-ids.ts';
 import { Retention } from './services/topics/retention.ts';
 import { TopicCatalogue } from './services/topics/topic-catalogue.ts';
+import { OpenTransactions } from './services/transactions/open-transactions.ts';
+import { TransactionCoordinator } from './services/transactions/transaction-coordinator.ts';
+import { transactionMetrics } from './services/transactions/transaction-metrics.ts';
+import { transactionSettingsFrom } from './services/transactions/transaction-settings.ts';
 import { type BackupOptions, BackupRefusedError, type BackupReport, canBackUp } from './storage/backup.ts';
 import { resolveDestination } from './storage/backup-destination.ts';
-import type { QueueId, StorageEngine } from './storage/engine.ts';
+import type { StorageEngine } from './storage/engine.ts';
 import { brokerMetrics } from './telemetry/broker-metrics.ts';
 import { MetricRegistry } from './telemetry/metrics.ts';
 import { processMetrics } from './telemetry/process-metrics.ts';
@@ -43,6 +48,7 @@ import { spaceMetrics } from './telemetry/space-metrics.ts';
 import { type TimerFigures, timerMetrics } from './telemetry/timer-metrics.ts';
 import type { AssertionFailure } from './util/assert.ts';
 import type { Clock } from './util/clock.ts';
+import { GuardedClock } from './util/guarded-clock.ts';
 import type { Log } from './util/log.ts';
 import { packageVersion } from './version.ts';
 import { openVirtualClock, readShift, VirtualClockError, type VirtualClockHandle } from './virtual-clock.ts';
@@ -66,6 +72,7 @@ export class Gateway implements AdminSource {
   private readonly services: Services;
   private readonly features: Features;
   private readonly retention: Retention;
+  private readonly compaction: CompactionService;
   private readonly server: ConnectionServer;
   private readonly registry = new MetricRegistry();
   private readonly startedAtMs: number;
@@ -80,7 +87,7 @@ export class Gateway implements AdminSource {
     const engine = await openEngine(options);
     let gateway: Gateway | undefined;
     try {
-      gateway = new Gateway(options, engine, await DelayService.ensureQueues(engine));
+      gateway = new Gateway(options, engine, await Features.ensureQueues(engine));
       await gateway.open();
       return gateway;
     } catch (error) {
@@ -90,15 +97,17 @@ export class Gateway implements AdminSource {
     }
   }
 
-  private constructor(options: OpenOptions, engine: StorageEngine, delayQueues: readonly QueueId[]) {
+  private constructor(options: OpenOptions, engine: StorageEngine, queues: HiddenQueues) {
     const { config, clock, log } = options;
     this.options = options;
     this.engine = engine;
     this.startedAtMs = clock.nowMs();
-    const built = buildServices(options, engine, delayQueues);
+    const built = buildServices(options, engine, queues);
     this.services = built;
     this.features = built.features;
-    this.retention = new Retention(this.services);
+    const guarded = { ...this.services, clock: new GuardedClock(clock, log) };
+    this.retention = new Retention(guarded);
+    this.compaction = new CompactionService({ ...guarded, stableOffsets: built.openTransactions });
     const handlers = buildHandlers(this.services);
     this.server = new ConnectionServer({
       settings: connectionSettings(config.broker),
@@ -124,7 +133,9 @@ export class Gateway implements AdminSource {
         };
       }),
     );
+    this.registry.add(transactionMetrics(this.services.transactions));
     this.registry.add(spaceMetrics(() => engine.spaceFacts()));
+    this.registry.add(compactionMetrics(() => this.compaction.figures, clock));
     this.registry.add(timerMetrics(() => timerFigures(this.features)));
     this.registry.add(connectionMetrics(this.server, (apiKey) => apiByKey(apiKey)?.name ?? String(apiKey)));
     void engine.failed.then((error) => this.fatal(error));
@@ -132,6 +143,8 @@ export class Gateway implements AdminSource {
 
   private async open(): Promise<void> {
     const { config } = this.options;
+    // What is open must be known before anybody reads or writes.
+    await this.services.transactions.start();
     this.listeners = await this.server.listen(config.listeners.plans);
     if (config.admin !== undefined) {
       // Only who asks for the HTTP side pays for loading it.
@@ -142,8 +155,8 @@ export class Gateway implements AdminSource {
       });
     }
     this.retention.start();
-    this.features.timers.start();
-    this.features.trim.start();
+    this.compaction.start();
+    this.features.start();
     this.currentState = 'ready';
   }
 
@@ -257,8 +270,8 @@ export class Gateway implements AdminSource {
     }
     for (const stop of this.stops) stop();
     await this.retention.close();
-    await this.features.trim.close();
-    await this.features.timers.close();
+    await this.compaction.close();
+    await this.features.close();
     await closeServices(this.services);
     await this.engine.close();
     await this.admin?.close();
@@ -370,37 +383,16 @@ function timerFigures({ timers, trim, delay }: Features): TimerFigures {
   };
 }
 
-/** What is built on timers. */
-interface Features {
-  readonly timers: TimerEngine;
-  readonly trim: HiddenTrim;
-  readonly delay: DelayService;
-}
-
-function buildFeatures(
-  { clock, log: brokerLog, config }: GatewayOptions,
-  engine: StorageEngine,
-  topics: TopicCatalogue,
-  queues: readonly QueueId[],
-): Features {
-  const log = brokerLog.component('timers');
-  const timers = new TimerEngine({ engine, clock, log });
-  const trim = new HiddenTrim({ engine, timers, clock, log });
-  const delay = new DelayService({ engine, queues, topics, timers, trim, config: config.broker, clock, log });
-  return { timers, trim, delay };
-}
-
 function buildServices(
   options: GatewayOptions,
   engine: StorageEngine,
-  delayQueues: readonly QueueId[],
-): Services & { readonly features: Features } {
+  queues: HiddenQueues,
+): Services & { readonly features: Features; readonly openTransactions: OpenTransactions } {
   const { clock, log } = options;
   const config = options.config.broker;
   const dynamicConfig = new DynamicBrokerConfig(engine.catalogue, config);
   const groupConfigs = new GroupConfigs(engine.catalogue, config);
   const topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes, settingsByName });
-  const features = buildFeatures(options, engine, topics, delayQueues);
   const groups = new GroupCoordinator({
     engine,
     directory: topics,
@@ -408,12 +400,27 @@ function buildServices(
     log,
     settings: groupSettingsFrom(config),
   });
+  const features = new Features({ engine, queues, topics, groups, groupConfigs, config, clock, log });
+  const producerIds = new ProducerIds(engine.catalogue);
+  const transactionSettings = transactionSettingsFrom(config);
+  const openTransactions = new OpenTransactions({ engine, clock, limits: transactionSettings });
+  const transactions = new TransactionCoordinator({
+    engine,
+    directory: topics,
+    clock,
+    log,
+    settings: transactionSettings,
+    producerIds,
+    groups,
+    open: openTransactions,
+  });
   const appends = new AppendService({
     engine,
     topics,
     clock,
     settings: appendSettings(config),
-    steps: features.delay.steps,
+    transactions,
+    steps: features.steps,
   });
   const fetches = new FetchService({
     engine,
@@ -421,6 +428,7 @@ function buildServices(
     clock,
     log: log.component('fetch'),
     settings: fetchSettings(config),
+    stableOffsets: openTransactions,
   });
   return {
     clock,
@@ -434,7 +442,10 @@ function buildServices(
     groups,
     appends,
     fetches,
-    producerIds: new ProducerIds(engine.catalogue),
+    producerIds,
+    transactions,
+    openTransactions,
+    featureLevels: new FeatureLevels(engine.catalogue, config.int('node.id')),
     nodeId: config.int('node.id'),
     features,
   };
@@ -475,6 +486,7 @@ function dataVolume(config: StartConfig): DataVolume {
 }
 
 async function closeServices(services: Services): Promise<void> {
+  await services.transactions.close();
   await services.groups.close();
   services.topics.close();
   services.groupConfigs.close();

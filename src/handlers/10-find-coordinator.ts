@@ -2,9 +2,9 @@
  * FindCoordinator, versions 0 to 6. 1: key type, throttle time, error message; 3: flexible; 4: many keys in one request (KIP-699);
  * 5: the error TRANSACTION_ABORTABLE; 6: share coordinators.
  *
- * One broker coordinates everything, at the address of the listener that was asked. The topic that groups are kept in is made
- * when somebody first looks for a group's coordinator. There are no transactions yet: their coordinator is refused with the error
- * that clients take for final (see 22-init-producer-id.ts); nor share groups: INVALID_REQUEST, as Kafka answers without them.
+ * One broker coordinates everything, at the address of the listener that was asked. The topics that groups and transactions are kept
+ * in are made when somebody first looks for a coordinator of theirs. There are no share groups: INVALID_REQUEST, as Kafka answers
+ * without them.
  */
 import { type ErrorCode, errorCodes, errorName } from '../../protocol/error-codes.ts';
 import {
@@ -15,11 +15,13 @@ import {
   findCoordinatorResponse,
 } from '../../protocol/generated/10-find-coordinator.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
+import type { TransactionCoordinator } from '../services/transactions/transaction-coordinator.ts';
 import type { Log } from '../util/log.ts';
 import { defineHandler, type ListenerInfo } from './handler.ts';
 
 export interface FindCoordinatorServices {
   readonly groups: Pick<GroupCoordinator, 'ensureTopic'>;
+  readonly transactions: Pick<TransactionCoordinator, 'ensureTopic'>;
   readonly nodeId: number;
   readonly log: Log;
 }
@@ -41,7 +43,7 @@ const found: Finding = { errorCode: errorCodes.NONE, errorMessage: '' };
 /** What Kafka's message of no error says where there is one key. */
 const noErrorMessage = 'NONE';
 
-export function findCoordinatorHandler({ groups, nodeId, log }: FindCoordinatorServices) {
+export function findCoordinatorHandler({ groups, transactions, nodeId, log }: FindCoordinatorServices) {
   return defineHandler<FindCoordinatorRequest, FindCoordinatorResponseInput>({
     apiKey: 10,
     minVersion: 0,
@@ -61,23 +63,17 @@ export function findCoordinatorHandler({ groups, nodeId, log }: FindCoordinatorS
   });
 
   async function find(keyType: number): Promise<Finding> {
-    if (keyType === transactionKeyType) {
-      return {
-        errorCode: errorCodes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        errorMessage: 'This broker does not serve transactions yet.',
-      };
-    }
-    if (keyType !== groupKeyType) {
+    if (keyType !== groupKeyType && keyType !== transactionKeyType) {
       return {
         errorCode: errorCodes.INVALID_REQUEST,
         errorMessage: `There is no coordinator of type ${keyType}.`,
       };
     }
     try {
-      await groups.ensureTopic();
+      await (keyType === groupKeyType ? groups : transactions).ensureTopic();
       return found;
     } catch (error) {
-      log.error({ err: error }, '__consumer_offsets could not be made');
+      log.error({ err: error, keyType }, 'the topic of a coordinator could not be made');
       return notAvailable;
     }
   }

@@ -12,25 +12,18 @@ import {
   apiVersionsRequest,
   apiVersionsResponse,
 } from '../../protocol/generated/18-api-versions.ts';
+import type { FeatureLevels } from '../services/configuration/feature-levels.ts';
 import { type AnyHandler, defineHandler, type RequestContext } from './handler.ts';
 
 const apiKey = 18;
 const minVersion = 0;
 const maxVersion = 5;
 
-/** A versioned ability of the whole cluster (KIP-584), switched on by its level. */
-export interface Feature {
-  readonly name: string;
-  readonly minVersion: number;
-  readonly maxVersion: number;
-  /** The level in force; undefined where it is off. */
-  readonly level: number | undefined;
-}
-
 export interface ApiVersionsSource {
   /** Everything served besides ApiVersions itself. */
   readonly handlers: readonly AnyHandler[];
-  readonly features: readonly Feature[];
+  /** Features that operators may raise and lower while the broker runs; none where it is missing. */
+  readonly featureLevels: Pick<FeatureLevels, 'all' | 'epoch'> | undefined;
   readonly clusterId: string;
   readonly nodeId: number;
 }
@@ -49,22 +42,24 @@ export function apiVersionsHandler(source: ApiVersionsSource): AnyHandler {
       maxVersion: handler.maxVersion,
     }))
     .sort((a, b) => a.apiKey - b.apiKey);
-  const finalized = source.features
-    .filter((feature) => feature.level !== undefined && feature.level > 0)
-    .map((feature) => ({
-      name: feature.name,
-      maxVersionLevel: feature.level ?? 0,
-      minVersionLevel: feature.level ?? 0,
-    }));
-  const answerWith = (features: readonly Feature[]): ApiVersionsResponseInput => ({
-    errorCode: errorCodes.NONE,
-    apiKeys,
-    supportedFeatures: features.map(({ name, minVersion, maxVersion }) => ({ name, minVersion, maxVersion })),
-    finalizedFeaturesEpoch: 0,
-    finalizedFeatures: finalized,
-  });
-  const full = answerWith(source.features);
-  const withoutFromZero = answerWith(source.features.filter((feature) => feature.minVersion > 0));
+  const answerWith = (leastVersion: number): ApiVersionsResponseInput => {
+    const features = source.featureLevels?.all() ?? [];
+    return {
+      errorCode: errorCodes.NONE,
+      apiKeys,
+      supportedFeatures: features
+        .filter((feature) => feature.minVersion >= leastVersion)
+        .map(({ name, minVersion: least, maxVersion: most }) => ({
+          name,
+          minVersion: least,
+          maxVersion: most,
+        })),
+      finalizedFeaturesEpoch: source.featureLevels?.epoch ?? 0,
+      finalizedFeatures: features
+        .filter((feature) => feature.level !== undefined && feature.level > 0)
+        .map(({ name, level }) => ({ name, maxVersionLevel: level ?? 0, minVersionLevel: level ?? 0 })),
+    };
+  };
   const refusal = (errorCode: number): ApiVersionsResponseInput => ({ errorCode, apiKeys: [] });
 
   return defineHandler<ApiVersionsRequest, ApiVersionsResponseInput>({
@@ -89,7 +84,7 @@ export function apiVersionsHandler(source: ApiVersionsSource): AnyHandler {
         }
       } else if (request.clusterId !== null || request.nodeId >= 0)
         return refusal(errorCodes.INVALID_REQUEST);
-      return context.apiVersion < featuresFromZero ? withoutFromZero : full;
+      return answerWith(context.apiVersion < featuresFromZero ? 1 : 0);
     },
     fail: (_request, errorCode) => ({ errorCode, apiKeys: [{ apiKey, minVersion, maxVersion }] }),
   });

@@ -21,6 +21,11 @@ import { deleteTopicsHandler } from './20-delete-topics.ts';
 import { deleteRecordsHandler } from './21-delete-records.ts';
 import { initProducerIdHandler } from './22-init-producer-id.ts';
 import { offsetForLeaderEpochHandler } from './23-offset-for-leader-epoch.ts';
+import { addPartitionsToTxnHandler } from './24-add-partitions-to-txn.ts';
+import { addOffsetsToTxnHandler } from './25-add-offsets-to-txn.ts';
+import { endTxnHandler } from './26-end-txn.ts';
+import { writeTxnMarkersHandler } from './27-write-txn-markers.ts';
+import { txnOffsetCommitHandler } from './28-txn-offset-commit.ts';
 import { describeConfigsHandler } from './32-describe-configs.ts';
 import { alterConfigsHandler } from './33-alter-configs.ts';
 import { alterReplicaLogDirsHandler } from './34-alter-replica-log-dirs.ts';
@@ -33,7 +38,11 @@ import { alterPartitionReassignmentsHandler } from './45-alter-partition-reassig
 import { listPartitionReassignmentsHandler } from './46-list-partition-reassignments.ts';
 import { offsetDeleteHandler } from './47-offset-delete.ts';
 import { describeQuorumHandler } from './55-describe-quorum.ts';
+import { updateFeaturesHandler } from './57-update-features.ts';
 import { describeClusterHandler } from './60-describe-cluster.ts';
+import { describeProducersHandler } from './61-describe-producers.ts';
+import { describeTransactionsHandler } from './65-describe-transactions.ts';
+import { listTransactionsHandler } from './66-list-transactions.ts';
 import { listConfigResourcesHandler } from './74-list-config-resources.ts';
 import { describeTopicPartitionsHandler } from './75-describe-topic-partitions.ts';
 import type { AnyHandler } from './handler.ts';
@@ -60,6 +69,11 @@ export function buildHandlers(services: Services): readonly AnyHandler[] {
     deleteRecordsHandler(services),
     initProducerIdHandler(services),
     offsetForLeaderEpochHandler(services),
+    addPartitionsToTxnHandler(services),
+    addOffsetsToTxnHandler(services),
+    endTxnHandler(services),
+    writeTxnMarkersHandler(services),
+    txnOffsetCommitHandler(services),
     describeConfigsHandler(services),
     alterConfigsHandler(services),
     alterReplicaLogDirsHandler(services),
@@ -73,9 +87,13 @@ export function buildHandlers(services: Services): readonly AnyHandler[] {
     offsetDeleteHandler(services),
     describeQuorumHandler(services),
     describeClusterHandler(services),
+    updateFeaturesHandler(services),
+    describeProducersHandler(services),
+    describeTransactionsHandler(services),
+    listTransactionsHandler(services),
     listConfigResourcesHandler(services),
     describeTopicPartitionsHandler(services),
   ];
-  const { engine, nodeId } = services;
-  return [...handlers, apiVersionsHandler({ handlers, features: [], clusterId: engine.storageId, nodeId })];
+  const { engine, nodeId, featureLevels } = services;
+  return [...handlers, apiVersionsHandler({ handlers, featureLevels, clusterId: engine.storageId, nodeId })];
 }

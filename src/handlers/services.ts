@@ -5,11 +5,13 @@
 import type { AppendService } from '../services/append/append-service.ts';
 import type { BrokerConfig } from '../services/configuration/broker-config.ts';
 import type { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
+import type { FeatureLevels } from '../services/configuration/feature-levels.ts';
 import type { GroupConfigs } from '../services/configuration/group-configs.ts';
 import type { FetchService } from '../services/fetch/fetch-service.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import type { ProducerIds } from '../services/producers/producer-ids.ts';
 import type { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
+import type { TransactionCoordinator } from '../services/transactions/transaction-coordinator.ts';
 import type { StorageEngine } from '../storage/engine.ts';
 import type { Clock } from '../util/clock.ts';
 import type { Log } from '../util/log.ts';
@@ -35,6 +37,8 @@ export interface Services {
   readonly fetches: FetchService;
   readonly producerIds: ProducerIds;
   readonly groups: GroupCoordinator;
+  readonly transactions: TransactionCoordinator;
+  readonly featureLevels: FeatureLevels;
   /** node.id */
   readonly nodeId: number;
 }

@@ -91,6 +91,26 @@ class World {
     return { memberId, generationId };
   }
 
+  /** A transactional producer, and what its requests begin with. */
+  async producer(transactionalId: string): Promise<Transactional> {
+    const asked = { transactionalId, transactionTimeoutMs: 60_000 };
+    const answer = await this.ask('InitProducerId', 5, asked);
+    expect(answer.errorCode).toBe(0);
+    const { producerId, producerEpoch } = answer as { producerId: number; producerEpoch: number };
+    return { transactionalId, producerId, producerEpoch };
+  }
+
+  /** ... with a transaction that covers the first partition of a topic of the same name. */
+  async transaction(name: string): Promise<Transactional> {
+    await this.topic(name);
+    const producer = await this.producer(name);
+    const asked = adding(3, producer, name);
+    expect(await this.ask('AddPartitionsToTxn', 3, asked)).toMatchObject({
+      resultsByTopicV3AndBelow: [{ resultsByPartition: [{ partitionErrorCode: 0 }] }],
+    });
+    return producer;
+  }
+
   async emptyGroup(groupId: string, topic: string): Promise<void> {
     await this.ask('OffsetCommit', 8, committing(groupId, '', -1, topic));
   }
@@ -133,6 +153,44 @@ function fetching(topic: string, topicId: string, fetchOffset: number) {
     sessionEpoch: -1,
     topics: [{ topic, topicId, partitions: [{ partition: 0, fetchOffset, partitionMaxBytes: 1_000_000 }] }],
     forgottenTopicsData: [],
+  };
+}
+
+interface Transactional {
+  readonly transactionalId: string;
+  readonly producerId: number;
+  readonly producerEpoch: number;
+}
+
+const nobody: Transactional = { transactionalId: 'nobody', producerId: 5, producerEpoch: 0 };
+
+function adding(version: number, producer: Transactional, name: string) {
+  const topics = [{ name, partitions: [0] }];
+  if (version >= 4) return { transactions: [{ ...producer, verifyOnly: false, topics }] };
+  return {
+    v3AndBelowTransactionalId: producer.transactionalId,
+    v3AndBelowProducerId: producer.producerId,
+    v3AndBelowProducerEpoch: producer.producerEpoch,
+    v3AndBelowTopics: topics,
+  };
+}
+
+function committingIn(producer: Transactional, name: string, topicId: string) {
+  return {
+    ...producer,
+    groupId: name,
+    generationIdOrMemberEpoch: -1,
+    memberId: '',
+    groupInstanceId: null,
+    topics: [
+      {
+        name,
+        topicId,
+        partitions: [
+          { partitionIndex: 0, committedOffset: 7, committedLeaderEpoch: 0, committedMetadata: 'm' },
+        ],
+      },
+    ],
   };
 }
 
@@ -576,6 +634,170 @@ const rows: Readonly<Record<string, Row>> = {
       errorCode: errorCodes.GROUP_ID_NOT_FOUND,
     }),
   },
+  AddPartitionsToTxn: {
+    good: async (world, version, name) => {
+      await world.topic(name);
+      const results = [{ name, resultsByPartition: [{ partitionIndex: 0, partitionErrorCode: 0 }] }];
+      return {
+        body: adding(version, await world.producer(name), name),
+        holds:
+          version >= 4
+            ? { resultsByTransaction: [{ transactionalId: name, topicResults: results }] }
+            : { resultsByTopicV3AndBelow: results },
+      };
+    },
+    bad: async (world, version, name) => {
+      await world.topic(name);
+      return { body: adding(version, nobody, name), errorCode: errorCodes.INVALID_PRODUCER_ID_MAPPING };
+    },
+  },
+  AddOffsetsToTxn: {
+    good: async (world, _version, name) => ({
+      body: { ...(await world.producer(name)), groupId: name },
+      holds: { errorCode: 0 },
+    }),
+    bad: () => ({
+      body: { ...nobody, groupId: 'g' },
+      errorCode: errorCodes.INVALID_PRODUCER_ID_MAPPING,
+    }),
+  },
+  EndTxn: {
+    good: async (world, version, name) => {
+      const producer = await world.transaction(name);
+      return {
+        body: { ...producer, committed: true },
+        holds:
+          version >= 5
+            ? { producerId: producer.producerId, producerEpoch: producer.producerEpoch + 1 }
+            : { errorCode: 0 },
+      };
+    },
+    bad: async (world, _version, name) => ({
+      body: { ...(await world.producer(name)), committed: true },
+      errorCode: errorCodes.INVALID_TXN_STATE,
+    }),
+  },
+  WriteTxnMarkers: {
+    good: async (world, _version, name) => {
+      const { producerId, producerEpoch } = await world.transaction(name);
+      const marker = { producerId, producerEpoch, transactionResult: false, coordinatorEpoch: 0 };
+      return {
+        body: { markers: [{ ...marker, topics: [{ name, partitionIndexes: [0] }] }] },
+        holds: { markers: [{ producerId, topics: [{ name, partitions: [{ partitionIndex: 0 }] }] }] },
+      };
+    },
+    bad: () => ({
+      body: {
+        markers: [
+          {
+            producerId: 5,
+            producerEpoch: 0,
+            transactionResult: false,
+            coordinatorEpoch: 0,
+            topics: [{ name: 'nowhere', partitionIndexes: [0] }],
+          },
+        ],
+      },
+      errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
+    }),
+  },
+  TxnOffsetCommit: {
+    good: async (world, version, name) => {
+      const topicId = await world.topic(name);
+      const producer = await world.producer(name);
+      if (version < 5) await world.ask('AddOffsetsToTxn', 3, { ...producer, groupId: name });
+      return {
+        body: committingIn(producer, name, topicId),
+        holds: { topics: [{ partitions: [{ partitionIndex: 0 }] }] },
+      };
+    },
+    bad: async (world, version, name) => {
+      const body = committingIn(await world.producer(name), name, await world.topic(name));
+      if (version >= 5) {
+        return { body: { ...body, producerEpoch: 9 }, errorCode: errorCodes.INVALID_PRODUCER_EPOCH };
+      }
+      return {
+        body,
+        errorCode: version >= 4 ? errorCodes.TRANSACTION_ABORTABLE : errorCodes.INVALID_TXN_STATE,
+      };
+    },
+  },
+  UpdateFeatures: {
+    good: () => ({
+      body: {
+        timeoutMs,
+        featureUpdates: [{ feature: 'transaction.version', maxVersionLevel: 2, upgradeType: 1 }],
+        validateOnly: false,
+      },
+      holds: { errorCode: 0, errorMessage: null },
+    }),
+    bad: () => ({
+      body: {
+        timeoutMs,
+        featureUpdates: [{ feature: 'transaction.version', maxVersionLevel: 9, upgradeType: 1 }],
+        validateOnly: false,
+      },
+      errorCode: errorCodes.INVALID_UPDATE_VERSION,
+    }),
+  },
+  DescribeProducers: {
+    good: async (world, _version, name) => {
+      const topicId = await world.topic(name);
+      const { producerId, producerEpoch } = await world.producer(name);
+      const records = buildRecordBatch([{ value: Buffer.from('v'), timestamp }], {
+        producerId,
+        producerEpoch,
+        baseSequence: 0,
+        transactional: true,
+      });
+      await world.ask('Produce', 12, { ...producing(name, topicId, records), transactionalId: name });
+      return {
+        body: { topics: [{ name, partitionIndexes: [0] }] },
+        holds: {
+          topics: [{ partitions: [{ activeProducers: [{ producerId, currentTxnStartOffset: 0 }] }] }],
+        },
+      };
+    },
+    bad: () => ({
+      body: { topics: [{ name: 'nowhere', partitionIndexes: [0] }] },
+      errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
+    }),
+  },
+  DescribeTransactions: {
+    good: async (world, _version, name) => {
+      const { producerId } = await world.transaction(name);
+      return {
+        body: { transactionalIds: [name] },
+        holds: {
+          transactionStates: [
+            { transactionState: 'Ongoing', producerId, topics: [{ topic: name, partitions: [0] }] },
+          ],
+        },
+      };
+    },
+    bad: () => ({
+      body: { transactionalIds: ['nobody'] },
+      errorCode: errorCodes.TRANSACTIONAL_ID_NOT_FOUND,
+    }),
+  },
+  ListTransactions: {
+    good: async (world, _version, name) => {
+      const { producerId } = await world.transaction(name);
+      return {
+        body: { stateFilters: ['Ongoing'], producerIdFilters: [producerId] },
+        holds: {
+          transactionStates: [{ transactionalId: name, producerId, transactionState: 'Ongoing' }],
+        },
+      };
+    },
+    bad: (_world, version) =>
+      version < 2
+        ? 'what is not there is not listed'
+        : {
+            body: { stateFilters: [], producerIdFilters: [], transactionalIdPattern: '(' },
+            errorCode: errorCodes.INVALID_REGULAR_EXPRESSION,
+          },
+  },
   DescribeQuorum: {
     good: (world) => ({
       body: { topics: [{ topicName: '__cluster_metadata', partitions: [{ partitionIndex: 0 }] }] },
@@ -629,7 +851,7 @@ function errorsIn(value: unknown): number[] {
   if (Array.isArray(value)) return value.flatMap(errorsIn);
   if (typeof value !== 'object' || value === null || Buffer.isBuffer(value)) return [];
   return Object.entries(value).flatMap(([field, inner]) =>
-    field === 'errorCode' ? [inner as number] : errorsIn(inner),
+    field === 'errorCode' || field === 'partitionErrorCode' ? [inner as number] : errorsIn(inner),
   );
 }
 

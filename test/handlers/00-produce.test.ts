@@ -265,7 +265,7 @@ describe('what is refused', () => {
     expect(await stored('t')).toEqual([]);
   });
 
-  it('transactional batches, with the whole request', async () => {
+  it('transactional batches without a transactional id, with the whole request', async () => {
     const transactional = batchOf(1, {
       producerId: 1,
       producerEpoch: 0,
@@ -273,7 +273,7 @@ describe('what is refused', () => {
       transactional: true,
     });
     const response = await broker.call<ProduceResponse>(0, 8, {
-      transactionalId: 'tx',
+      transactionalId: null,
       acks: -1,
       timeoutMs: 1,
       topicData: [

@@ -32,7 +32,11 @@ it.each([
   ['an id without epoch', { producerId: 5 }, errorCodes.INVALID_REQUEST],
   ['an epoch without id', { producerEpoch: 5 }, errorCodes.INVALID_REQUEST],
   ['an empty transactional id', { transactionalId: '' }, errorCodes.INVALID_REQUEST],
-  ['a transactional id', { transactionalId: 'tx' }, errorCodes.TRANSACTIONAL_ID_AUTHORIZATION_FAILED],
+  [
+    'no time for transactions',
+    { transactionalId: 'tx', transactionTimeoutMs: 0 },
+    errorCodes.INVALID_TRANSACTION_TIMEOUT,
+  ],
 ])('refuses %s', async (_, request, errorCode) => {
   expect(await init(4, request)).toMatchObject({ errorCode, producerId: -1, producerEpoch: -1 });
 });

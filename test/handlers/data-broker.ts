@@ -21,8 +21,17 @@ import { ByteReader } from '../../protocol/wire/byte-reader.ts';
 import { produceHandler } from '../../src/handlers/00-produce.ts';
 import { fetchHandler } from '../../src/handlers/01-fetch.ts';
 import { listOffsetsHandler } from '../../src/handlers/02-list-offsets.ts';
+import { offsetFetchHandler } from '../../src/handlers/09-offset-fetch.ts';
 import { initProducerIdHandler } from '../../src/handlers/22-init-producer-id.ts';
 import { offsetForLeaderEpochHandler } from '../../src/handlers/23-offset-for-leader-epoch.ts';
+import { addPartitionsToTxnHandler } from '../../src/handlers/24-add-partitions-to-txn.ts';
+import { addOffsetsToTxnHandler } from '../../src/handlers/25-add-offsets-to-txn.ts';
+import { endTxnHandler } from '../../src/handlers/26-end-txn.ts';
+import { writeTxnMarkersHandler } from '../../src/handlers/27-write-txn-markers.ts';
+import { txnOffsetCommitHandler } from '../../src/handlers/28-txn-offset-commit.ts';
+import { describeProducersHandler } from '../../src/handlers/61-describe-producers.ts';
+import { describeTransactionsHandler } from '../../src/handlers/65-describe-transactions.ts';
+import { listTransactionsHandler } from '../../src/handlers/66-list-transactions.ts';
 import {
   type AnyHandler,
   CloseConnection,
@@ -34,13 +43,19 @@ import {
   type AppendServiceOptions,
   type AppendSettings,
 } from '../../src/services/append/append-service.ts';
+import { BrokerConfig } from '../../src/services/configuration/broker-config.ts';
 import {
   defaultFetchSettings,
   FetchService,
   type FetchServiceOptions,
   type FetchSettings,
 } from '../../src/services/fetch/fetch-service.ts';
+import { GroupCoordinator } from '../../src/services/groups/group-coordinator.ts';
+import { groupSettingsFrom } from '../../src/services/groups/group-settings.ts';
 import { ProducerIds } from '../../src/services/producers/producer-ids.ts';
+import { OpenTransactions } from '../../src/services/transactions/open-transactions.ts';
+import { TransactionCoordinator } from '../../src/services/transactions/transaction-coordinator.ts';
+import { transactionSettingsFrom } from '../../src/services/transactions/transaction-settings.ts';
 import type { ReadResult, StorageEngine } from '../../src/storage/engine.ts';
 import { openMemoryEngine } from '../../src/storage/memory/memory-engine.ts';
 import { VirtualClock } from '../../src/util/clock.ts';
@@ -57,11 +72,18 @@ export interface DataBrokerOptions {
   /** Stands in for parts of the engine. */
   readonly override?: EngineOverride;
   readonly stampOffsets?: boolean;
+  /** Broker settings by name. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** A broker that ended, whose engine and topics this one goes on with. */
+  readonly before?: DataBroker;
 }
 
 export class DataBroker {
-  readonly clock = new VirtualClock();
+  readonly clock: VirtualClock;
   readonly engine: StorageEngine;
+  readonly groups: GroupCoordinator;
+  readonly open: OpenTransactions;
+  readonly transactions: TransactionCoordinator;
   readonly topics: FakeTopicDirectory;
   readonly appends: AppendService;
   readonly fetches: FetchService;
@@ -73,17 +95,44 @@ export class DataBroker {
   private readonly handlers: readonly AnyHandler[];
 
   constructor(options: DataBrokerOptions = {}) {
-    const { clock } = this;
+    const { before } = options;
+    const clock = before?.clock ?? new VirtualClock();
+    this.clock = clock;
     const payloadFormat = { stamp: stampBatch, isStamped: isBatchStamped, isIntact: isBatchIntact };
-    const engine = openMemoryEngine({ payloadFormat, clock, stampOffsets: options.stampOffsets ?? true });
+    const engine =
+      before?.engine ??
+      openMemoryEngine({ payloadFormat, clock, stampOffsets: options.stampOffsets ?? true });
     this.engine = this.observed(engine, options.override);
-    this.topics = new FakeTopicDirectory(this.engine);
+    this.topics = before?.topics ?? new FakeTopicDirectory(this.engine);
     const { topics } = this;
+    const config = new BrokerConfig(new Map(Object.entries(options.settings ?? {})));
+    const producerIds = new ProducerIds(this.engine.catalogue);
+    this.groups = new GroupCoordinator({
+      engine: this.engine,
+      directory: topics,
+      // Of its own: what groups wait for is no concern here.
+      clock: new VirtualClock(),
+      log: silentLog,
+      settings: groupSettingsFrom(config),
+    });
+    const settings = transactionSettingsFrom(config);
+    this.open = new OpenTransactions({ engine: this.engine, clock, limits: settings });
+    this.transactions = new TransactionCoordinator({
+      engine: this.engine,
+      directory: topics,
+      clock,
+      log: silentLog,
+      settings,
+      producerIds,
+      groups: this.groups,
+      open: this.open,
+    });
     this.appends = new AppendService({
       engine: this.engine,
       topics,
       clock,
       settings: options.appendSettings ?? { flushPolicy: 'acks' },
+      transactions: this.transactions,
       ...options.append,
     });
     this.fetches = new FetchService({
@@ -92,6 +141,7 @@ export class DataBroker {
       clock,
       log: silentLog,
       settings: { ...defaultFetchSettings, ...options.fetchSettings },
+      stableOffsets: this.open,
       ...options.fetch,
     });
     const services = {
@@ -99,7 +149,9 @@ export class DataBroker {
       topics,
       appends: this.appends,
       fetches: this.fetches,
-      producerIds: new ProducerIds(this.engine.catalogue),
+      producerIds,
+      groups: this.groups,
+      transactions: this.transactions,
       log: silentLog,
     };
     this.handlers = [
@@ -108,6 +160,15 @@ export class DataBroker {
       listOffsetsHandler(services),
       initProducerIdHandler(services),
       offsetForLeaderEpochHandler(services),
+      offsetFetchHandler(services),
+      addPartitionsToTxnHandler(services),
+      addOffsetsToTxnHandler(services),
+      endTxnHandler(services),
+      writeTxnMarkersHandler(services),
+      txnOffsetCommitHandler(services),
+      describeProducersHandler(services),
+      describeTransactionsHandler(services),
+      listTransactionsHandler(services),
     ];
   }
 

@@ -49,7 +49,11 @@ describe('an operating fault', () => {
       const reader = new ByteReader(encodeToBuffer(api.response, answer, version));
       const decoded = api.response.decode(reader, version);
       expect(reader.remaining).toBe(0);
-      if (JSON.stringify(decoded).includes(`"errorCode":${errorCodes.KAFKA_STORAGE_ERROR}`))
+      const text = JSON.stringify(decoded, (_name, value) =>
+        typeof value === 'bigint' ? `${value}` : value,
+      );
+      // Some answers have an error for each partition alone, under a name of its own.
+      if (new RegExp(`"(errorCode|partitionErrorCode)":${errorCodes.KAFKA_STORAGE_ERROR}`).test(text))
         told.add(version);
     }
     const versions = Array.from({ length: maxVersion - minVersion + 1 }, (_, at) => minVersion + at);

@@ -827,7 +827,11 @@ function refusalOf(errorCode: ErrorCode, version: number): Refusal {
         errorCodes.NOT_ENOUGH_REPLICAS,
         'Unable to verify the partition has been added to the transaction.',
       );
+    case errorCodes.TRANSACTION_ABORTABLE:
+      return version >= firstProduceWithAbortable
+        ? new Refusal(errorCode, null)
+        : new Refusal(errorCodes.INVALID_TXN_STATE, 'Partition was not added to the transaction');
     default:
-      return new Refusal(errorForClient(errorCode, version >= firstProduceWithAbortable), null);
+      return new Refusal(errorForClient(errorCode, true), null);
   }
 }

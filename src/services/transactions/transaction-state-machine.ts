@@ -160,11 +160,14 @@ export class TransactionStateMachine implements CoordinatorMachine<TransactionRe
       }
       ending = this.#fencedEnding(transactionalId, state);
       if (!isReady(ending)) return 'not-ready';
-      state = this.#ended(state, ending, noProducerEpoch, state.producerId);
+      // To a producer that asks with what it had, this is the epoch after its own.
+      state = this.#ended(state, ending, state.producerEpoch, state.producerId);
     }
     const isExhausted = state.producerEpoch >= largestEpoch - 1;
     const epoch = isExhausted
-      ? expected === undefined || expected.producerEpoch === state.producerEpoch
+      ? expected === undefined ||
+        expected.producerEpoch === state.producerEpoch ||
+        (ending !== undefined && expected.producerEpoch === state.lastProducerEpoch)
         ? ({ rotates: true } as const)
         : undefined
       : nextEpoch(state, expected);
@@ -358,7 +361,7 @@ export class TransactionStateMachine implements CoordinatorMachine<TransactionRe
     if (!isReady(ending)) return undefined;
     effects.append({
       transactionalId,
-      state: this.#ended(state, ending, noProducerEpoch, state.producerId),
+      state: this.#ended(state, ending, state.producerEpoch, state.producerId),
     });
     return ending;
   }

@@ -57,7 +57,8 @@ export class GroupBroker {
       log: silentLog,
       settings: groupSettingsFrom(this.#config),
     });
-    const services = { topics: this.topics, groups: this.groups, nodeId: 1, log: silentLog };
+    const transactions = { ensureTopic: () => this.topics.ensureInternal('__transaction_state') };
+    const services = { topics: this.topics, groups: this.groups, transactions, nodeId: 1, log: silentLog };
     this.handlers = new Map(
       [
         offsetCommitHandler,

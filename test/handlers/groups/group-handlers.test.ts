@@ -281,7 +281,6 @@ describe('every version', () => {
   it.each(versions(keys.find, 1))('of FindCoordinator %i refuses what is not served', async (version) => {
     const broker = new GroupBroker();
     for (const [keyType, errorCode] of [
-      [1, 53],
       [2, 42],
       [7, 42],
     ]) {
