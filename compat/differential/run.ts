@@ -22,6 +22,7 @@ const settings: Readonly<Record<string, string>> = {
   'group.initial.rebalance.delay.ms': '0',
   'group.min.session.timeout.ms': '100',
   'offsets.topic.num.partitions': '10',
+  'transaction.state.log.num.partitions': '5',
   'auto.create.topics.enable': 'true',
   'delete.topic.enable': 'true',
   'default.replication.factor': '1',

@@ -8,6 +8,7 @@ import { malformedScenarios } from './scenarios/malformed.ts';
 import { offsetScenarios } from './scenarios/offsets.ts';
 import { produceScenarios } from './scenarios/produce.ts';
 import { topicScenarios } from './scenarios/topics.ts';
+import { transactionScenarios } from './scenarios/transactions.ts';
 
 export const scenarios: readonly Scenario[] = [
   ...topicScenarios,
@@ -15,6 +16,7 @@ export const scenarios: readonly Scenario[] = [
   ...fetchScenarios,
   ...offsetScenarios,
   ...groupScenarios,
+  ...transactionScenarios,
   ...configScenarios,
   ...adminScenarios,
   ...malformedScenarios,
