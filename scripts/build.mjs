@@ -18,7 +18,10 @@ export async function buildIfStale() {
 export async function build({ types = false } = {}) {
   await generateIfStale();
   rmSync(join(root, 'dist'), { recursive: true, force: true });
-  await bundle({ main: 'src/main.ts', index: 'src/index.ts' }, join(root, 'dist'));
+  await bundle(
+    { main: 'src/main.ts', index: 'src/index.ts', kafkajs: 'src/kafkajs/index.ts' },
+    join(root, 'dist'),
+  );
   if (types) {
     execFileSync(
       process.execPath,

@@ -30,7 +30,8 @@ import {
   type PendingHalf,
   readHalf,
 } from './half-row.ts';
-import { checkTopicOf, discardTopicOf, type HalfTopics } from './half-topics.ts';
+import { checkTopicOf, discardTopicOf } from './half-topic-names.ts';
+import type { HalfTopics } from './half-topics.ts';
 
 export interface CheckSettings {
   readonly intervalMs: number;

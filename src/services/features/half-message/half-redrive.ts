@@ -14,7 +14,7 @@ import type { TimerEngine } from '../timers/timer-engine.ts';
 import { maxHalfBatchBytes } from './half-batch.ts';
 import { checkHeaders } from './half-headers.ts';
 import { halfEnded, halfIndex, halfKey, readHalf } from './half-row.ts';
-import { discardTopicOf } from './half-topics.ts';
+import { discardTopicOf } from './half-topic-names.ts';
 
 export interface HalfRedriveOptions {
   readonly engine: StorageEngine;

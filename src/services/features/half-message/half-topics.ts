@@ -2,11 +2,7 @@
 import { errorCodes } from '../../../../protocol/error-codes.ts';
 import type { Topic } from '../../topics/topic.ts';
 import type { NewTopic, TopicOutcome } from '../../topics/topic-catalogue.ts';
-import { featureTopicName } from '../feature-topics.ts';
-
-export const checkPrefix = 'txn.check.';
-export const operationPrefix = 'txn.op.';
-export const discardPrefix = 'txn.discard.';
+import { checkTopicOf, discardTopicOf, operationPrefix, operationTopicOf } from './half-topic-names.ts';
 
 /** rmq.role of operation topics, and the setting that says whose they are. */
 export const operationRole = 'txn-op';
@@ -14,10 +10,6 @@ export const producerGroupKey = 'rmq.producer.group';
 
 /** Checks that nobody read in this time were not read by anybody who could answer them. */
 const checkRetentionMs = 3_600_000;
-
-export const checkTopicOf = (group: string): string => featureTopicName(checkPrefix, group);
-export const operationTopicOf = (group: string): string => featureTopicName(operationPrefix, group);
-export const discardTopicOf = (group: string): string => featureTopicName(discardPrefix, group);
 
 export interface HalfTopicsOptions {
   readonly topics: {
