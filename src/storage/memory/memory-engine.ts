@@ -68,7 +68,7 @@ const largestSharedPayload = 32 * 1024;
 const entryOverheadBytes = 200;
 const rowOverheadBytes = 120;
 /** Bytes that a rewrite looks at before others have their turn. */
-const rewriteTurnBytes = 128 * 1024;
+const rewriteTurnBytes = 32 * 1024;
 const releasedByte = 0xdd;
 const epoch = 0;
 const nothing = Buffer.alloc(0);

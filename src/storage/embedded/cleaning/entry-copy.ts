@@ -22,6 +22,8 @@ const gapBytes = 4096;
 /** Sorting so many rows, and copying so many entries, takes no longer than others may wait. */
 const chunkRows = 16 * 1024;
 const entriesAtOnce = 256;
+/** Whoever decides may have to decompress what is offered. */
+const offeredBytesAtOnce = 32 * 1024;
 
 export interface CopyParts {
   readonly segments: SegmentFiles;
@@ -167,9 +169,12 @@ export class EntryCopy {
       this.lastQueue = queue.queue;
       this.lastStoreTimeMs = queue.parts[0]!.summary.firstStoreTimeMs;
     }
+    let offeredBytes = 0;
     for (let row = chunk.firstRow; row < endRow; row++) {
       await this.copyEntry(queue, row, loaded.buffers[row]!, loaded.places[row]!);
-      if (++this.tally.entries % entriesAtOnce === 0) {
+      if (queue.offer !== undefined) offeredBytes += this.rows.sizesBytes[row]!;
+      if (++this.tally.entries % entriesAtOnce === 0 || offeredBytes > offeredBytesAtOnce) {
+        offeredBytes = 0;
         await pause();
         this.parts.pacer.check();
       }
