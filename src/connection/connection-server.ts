@@ -26,6 +26,8 @@ const slowestFrameBytesPerSecond = 64 * 1024;
 const stallGraceMs = 10_000;
 /** A connection that is being closed and does not end within these scans is cut off. */
 const closingScans = 3;
+/** Out of descriptors, nothing is accepted for so long; then as long as there are none to spare. */
+const acceptPauseMs = 1_000;
 /** File descriptors left to the storage engine and the rest of the process. */
 const reservedFileDescriptors = 256;
 
@@ -37,6 +39,8 @@ export interface ConnectionServerOptions {
   /** Something to wait for before a request of this API is started, or undefined. */
   readonly admit?: (apiKey: number) => Promise<void> | undefined;
   readonly brokenInvariant: (error: AssertionFailure) => void;
+  /** What the process may have open; the system's own limit where it is not given. */
+  readonly fileDescriptorLimit?: number;
 }
 
 /** An address to listen on and what clients of it are told to connect to. */
@@ -62,7 +66,8 @@ export class ConnectionServer implements ConnectionHost {
   private readonly listeners: Listener[] = [];
   private readonly connections = new Set<Connection>();
   private readonly connectionsByAddress = new Map<string, number>();
-  private readonly fileDescriptorLimit = fileDescriptorLimit();
+  private readonly fileDescriptorLimit: number;
+  private acceptTimer: Timer | undefined;
   private lastConnectionId = 0;
   private scan = 0;
   private scanTimer: Timer | undefined;
@@ -78,6 +83,7 @@ export class ConnectionServer implements ConnectionHost {
     this.refusals = new Refusals(options.log, options.clock);
     this.admit = options.admit ?? (() => undefined);
     this.brokenInvariant = options.brokenInvariant;
+    this.fileDescriptorLimit = options.fileDescriptorLimit ?? fileDescriptorLimit();
   }
 
   /** Opens all listeners, or none. Throws ListenError. Returns what each is, in the order given. */
@@ -144,6 +150,7 @@ export class ConnectionServer implements ConnectionHost {
         `refused a connection: ${refusal.reason}`,
       );
       accepted.destroy();
+      if (refusal.kind === 'file-descriptors') this.pauseAccepting();
       return;
     }
     this.connectionsByAddress.set(remoteAddress, (this.connectionsByAddress.get(remoteAddress) ?? 0) + 1);
@@ -168,7 +175,7 @@ export class ConnectionServer implements ConnectionHost {
     if (this.connections.size >= settings.maxConnections) {
       return { kind: 'max-connections', reason: `max.connections=${settings.maxConnections} are open` };
     }
-    if (this.connections.size >= this.fileDescriptorLimit - reservedFileDescriptors) {
+    if (!this.hasDescriptors()) {
       return {
         kind: 'file-descriptors',
         reason: `${this.connections.size} are open and the process may have ${this.fileDescriptorLimit} file descriptors (ulimit -n)`,
@@ -184,8 +191,46 @@ export class ConnectionServer implements ConnectionHost {
     return undefined;
   }
 
+  /** Enough for another connection without those of the log. */
+  private hasDescriptors(): boolean {
+    return this.connections.size < this.fileDescriptorLimit - reservedFileDescriptors;
+  }
+
+  /** Accepts nothing for a while, so that a storm of connections costs neither descriptors nor time. */
+  private pauseAccepting(): void {
+    if (this.acceptTimer !== undefined || this.isDraining) return;
+    for (const listener of this.listeners) listener.pause();
+    this.log.warn(
+      { connections: this.connections.size, file_descriptors: this.fileDescriptorLimit },
+      'accepts no connections until there are file descriptors to spare (ulimit -n)',
+    );
+    this.resumeLater();
+  }
+
+  private resumeLater(): void {
+    this.acceptTimer = this.clock.after(acceptPauseMs, () => {
+      if (!this.hasDescriptors()) this.resumeLater();
+      else void this.resumeAccepting();
+    });
+  }
+
+  private async resumeAccepting(): Promise<void> {
+    try {
+      for (const listener of this.listeners) await listener.resume();
+    } catch (error) {
+      // Without a descriptor for the listening socket, or somebody else has the port for now.
+      this.log.error({ error: (error as Error).message }, 'cannot accept connections again yet');
+      this.resumeLater();
+      return;
+    }
+    this.acceptTimer = undefined;
+    this.log.info({ connections: this.connections.size }, 'accepts connections again');
+    if (this.isDraining) await this.stopAccepting();
+  }
+
   /** The system has no descriptor for another connection; it was closed unseen. Others go on. */
   private acceptFailed(error: Error): void {
+    this.pauseAccepting();
     this.refusals.note(
       'accept',
       { error: error.message },
@@ -252,6 +297,7 @@ export class ConnectionServer implements ConnectionHost {
 
   /** Closes the listeners; connections stay. */
   async stopAccepting(): Promise<void> {
+    this.acceptTimer?.cancel();
     for (const listener of this.listeners) await listener.close();
   }
 

@@ -23,6 +23,8 @@ export class Listener {
   readonly address: ListenAddress;
   private readonly servers: Server[] = [];
   private boundPort = 0;
+  /** How to listen again, for each address that was listened on. */
+  private again: (() => Promise<Server>)[] = [];
 
   constructor(address: ListenAddress) {
     this.address = address;
@@ -46,24 +48,46 @@ export class Listener {
     const hosts = host === 'localhost' ? ['127.0.0.1', '::1'] : [host];
     this.boundPort = port;
     for (const each of hosts) {
-      const server = createServer({ noDelay: true, keepAlive: true, pauseOnConnect: true });
-      try {
+      const begin = async (): Promise<Server> => {
+        const server = createServer({ noDelay: true, keepAlive: true, pauseOnConnect: true });
         await listen(server, each, this.boundPort, backlog);
+        server.on('connection', accepted);
+        server.on('error', failed);
+        return server;
+      };
+      let server: Server;
+      try {
+        server = await begin();
       } catch (error) {
         if (each === '::1' && (isMissingAddressFamily(error) || (port === 0 && isTaken(error)))) continue;
         await this.close();
         throw new ListenError(describe(error as NodeJS.ErrnoException, this.address));
       }
-      server.on('connection', accepted);
-      server.on('error', failed);
       this.servers.push(server);
+      this.again.push(begin);
       const bound = server.address();
       if (bound !== null && typeof bound === 'object') this.boundPort = bound.port;
     }
   }
 
+  /**
+   * Accepts nothing until `resume`. Node accepts whatever arrives on a listening socket, so it is closed: clients are refused by the
+   * system, at no cost to the broker, and try again.
+   */
+  pause(): void {
+    for (const server of this.servers) server.close();
+    this.servers.length = 0;
+  }
+
+  /** Rejects where the address is taken meanwhile. */
+  async resume(): Promise<void> {
+    if (this.servers.length > 0) return;
+    for (const begin of this.again) this.servers.push(await begin());
+  }
+
   /** Accepts no more. Connections stay. */
   async close(): Promise<void> {
+    this.again = [];
     // Without waiting for `close` to call back: that waits for the connections, which are not the server's any more.
     for (const server of this.servers) server.close();
     this.servers.length = 0;

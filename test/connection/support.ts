@@ -94,7 +94,7 @@ export interface TestServer {
 export async function startServer(
   handlers: readonly AnyHandler[],
   settings: Partial<ConnectionSettings> = {},
-  options: Partial<Pick<ConnectionServerOptions, 'clock' | 'admit'>> = {},
+  options: Partial<Pick<ConnectionServerOptions, 'clock' | 'admit' | 'fileDescriptorLimit'>> = {},
 ): Promise<TestServer> {
   const lines: LogLine[] = [];
   const broken: Error[] = [];
@@ -106,6 +106,9 @@ export async function startServer(
     log: recordingLog(lines),
     brokenInvariant: (error) => broken.push(error),
     ...(options.admit === undefined ? {} : { admit: options.admit }),
+    ...(options.fileDescriptorLimit === undefined
+      ? {}
+      : { fileDescriptorLimit: options.fileDescriptorLimit }),
   });
   await server.listen([
     {
