@@ -36,7 +36,12 @@ export function describeProducersHandler({ topics, engine, transactions }: Descr
           partitions: partitionIndexes.map((partitionIndex) => {
             const queue = topic?.partitions[partitionIndex]?.queue;
             return queue === undefined
-              ? failure(partitionIndex, errorCodes.UNKNOWN_TOPIC_OR_PARTITION)
+              ? // In Kafka's words: a topic that is not there has some, a partition has none.
+                failure(
+                  partitionIndex,
+                  errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
+                  topic === undefined ? 'This server does not host this topic-partition.' : null,
+                )
               : describe(partitionIndex, queue);
           }),
         };
@@ -74,10 +79,7 @@ export function describeProducersHandler({ topics, engine, transactions }: Descr
 function failure(
   partitionIndex: number,
   errorCode: ErrorCode,
+  errorMessage: string | null = null,
 ): DescribeProducersResponsePartitionResponseInput {
-  const errorMessage =
-    errorCode === errorCodes.UNKNOWN_TOPIC_OR_PARTITION
-      ? 'This server does not host this topic-partition.'
-      : null;
   return { partitionIndex, errorCode, errorMessage, activeProducers: [] };
 }

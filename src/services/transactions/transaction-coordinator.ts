@@ -578,7 +578,9 @@ export class TransactionCoordinator implements TransactionGate {
   /** Of the coordinator of an id, as markers name it. */
   coordinatorEpoch(transactionalId: string): number {
     const partition = this.#runtime.partitionOf(transactionalId);
-    return (partition === undefined ? undefined : this.#runtime.fence(partition)?.epoch) ?? 0;
+    const lease = partition === undefined ? undefined : this.#runtime.fence(partition);
+    // Leases count from 1, epochs of leaders in Kafka from 0.
+    return lease === undefined ? 0 : lease.epoch - 1;
   }
 
   /** Undefined where there is no such partition (any more). */
