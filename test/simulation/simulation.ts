@@ -60,6 +60,8 @@ class Simulation {
   private faultProbability = 0;
   private faults = 0;
   private lives = 0;
+  /** Operations of this life. */
+  private done = 0;
   private isDead = false;
 
   constructor(options: SimulationOptions, loop: EventLoop) {
@@ -83,8 +85,9 @@ class Simulation {
     try {
       while (left > 0 && this.workload.failures.length === 0) {
         const budget = Math.min(left, 10 + Math.floor(this.random() * 120));
-        left -= budget;
+        this.done = 0;
         crash = await this.live(budget, crash);
+        left -= Math.max(1, this.done);
       }
       // What the last crash left is looked at as well.
       if (this.workload.failures.length === 0) await this.live(0, crash);
@@ -136,6 +139,7 @@ class Simulation {
       const room = engine.appendRoom();
       if (room !== undefined) await this.until(Promise.race([room, engine.failed]));
       if (this.random() < 0.01) this.loop.jumpWall(Math.floor((this.random() - 0.5) * 1_200_000));
+      this.done++;
       this.workload.operate();
       await settle();
       const dice = this.random();

@@ -241,7 +241,7 @@ export class Workload {
     const group = this.planGroup();
     this.groups.set(group.id, group);
     const fence = this.random() < 0.08 ? this.anyFence() : undefined;
-    const expected = group.isPlain ? this.expectedOutcomes(engine, group, fence) : undefined;
+    const expected = group.isPlain ? this.expectedOutcomes(group, fence) : undefined;
     const asked: AppendGroup = {
       durability: group.durability,
       entries: group.entries.map(toEntry),
@@ -464,7 +464,6 @@ export class Workload {
 
   /** What a plain group must be answered; records it in the model where it is appended. */
   private expectedOutcomes(
-    engine: StorageEngine,
     group: Group,
     fence: { readonly isHeld: boolean } | undefined,
   ): readonly ExpectedOutcome[] {
@@ -474,7 +473,6 @@ export class Workload {
       if (!queues.has(entry.queue)) return { outcome: 'unknown-queue' };
       return entry.producer === undefined ? appended : this.expectedVerdict(entry.producer);
     });
-    void engine;
     if (verdicts.every(({ outcome }) => outcome === 'appended')) {
       for (const [at, { producer }] of group.entries.entries()) {
         if (producer !== undefined) record(this.producers, producer, { group, at });
@@ -899,7 +897,9 @@ export class Workload {
     );
     const answer = engine.catalogue.update({ changes, createQueues: creates, dropQueues: drops });
     let next: CatalogueState | undefined;
-    if (conflict === undefined) {
+    // A disk without room refuses it; then nothing of it is there.
+    const isRefused = conflict === undefined && this.isExcused && engine.catalogue.version === before.version;
+    if (conflict === undefined && !isRefused) {
       const kept = new Map(before.values);
       for (const [key, value] of values) {
         if (value === null) kept.delete(key);
@@ -924,7 +924,7 @@ export class Workload {
       this.options.trace(`catalogue ${JSON.stringify(result)}`);
       const isRight =
         next === undefined
-          ? result.outcome === 'conflict' && result.key === conflict
+          ? !isRefused && result.outcome === 'conflict' && result.key === conflict
           : result.outcome === 'done' && result.version === next.version;
       if (!isRight)
         this.fail(
@@ -967,8 +967,8 @@ export class Workload {
 
   // ---- after a crash
 
-  /** What the engine holds against what was asked and answered; from then on that is what there is. */
-  async judge(engine: StorageEngine, crash: AfterCrash): Promise<void> {
+  /** What the engine holds against what was asked and answered; from then on that is what there is, unless nothing goes on. */
+  async judge(engine: StorageEngine, crash: AfterCrash, goesOn = true): Promise<void> {
     const { version } = engine.catalogue;
     const state = this.catalogue.find((one) => one.version === version);
     const acked = this.catalogue.filter((one) => one.ackedAt <= crash.moment).at(-1)!;
@@ -981,9 +981,9 @@ export class Workload {
     this.expectSame(`the catalogue at ${version}`, found, expected);
     const survivors = await this.judgeGroups(engine, state, crash);
     if (this.failures.length > 0) return;
-    await this.judgeQueues(engine, survivors, state, crash);
+    await this.judgeQueues(engine, survivors, state, crash, goesOn);
     await this.expectRows(engine, survivors);
-    this.rememberOnly(engine, survivors, state, crash);
+    if (goesOn) this.rememberOnly(engine, survivors, state);
   }
 
   private async judgeGroups(
@@ -1020,6 +1020,7 @@ export class Workload {
     survivors: readonly Group[],
     state: CatalogueState,
     crash: AfterCrash,
+    goesOn: boolean,
   ): Promise<void> {
     const ends = new Map<number, number>();
     const expected = new Map<number, { base: number; group: Group; at: number }[]>();
@@ -1073,6 +1074,7 @@ export class Workload {
         facts.map((one) => `${one.baseOffset}+${one.count}`),
         due.map(({ base, group, at }) => `${base}+${group.entries[at]!.count}`),
       );
+      if (!goesOn) continue;
       queue.trims = [{ toOffset: startOffset, ackedAt: -1 }];
       queue.known.clear();
       for (const { base, group, at } of expected.get(queue.id) ?? []) {
@@ -1107,12 +1109,7 @@ export class Workload {
     );
   }
 
-  private rememberOnly(
-    engine: StorageEngine,
-    survivors: readonly Group[],
-    state: CatalogueState,
-    crash: AfterCrash,
-  ): void {
+  private rememberOnly(engine: StorageEngine, survivors: readonly Group[], state: CatalogueState): void {
     this.groups = new Map(survivors.map((group) => [group.id, group]));
     for (const group of survivors) {
       group.state = 'appended';
@@ -1133,7 +1130,6 @@ export class Workload {
     for (const lease of this.leases.values()) {
       lease.held = undefined;
     }
-    void crash;
   }
 
   private async readQueue(engine: StorageEngine, queue: number, fromOffset: number): Promise<TestPayload[]> {
