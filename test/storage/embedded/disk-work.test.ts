@@ -349,7 +349,13 @@ describe('space', () => {
   test('segments that nobody can read any more are removed', async () => {
     const disk = new SimulatedDisk({ seed: 1 });
     const engine = await open(disk, {
-      settings: { segmentBytes: 8192, sealBytes: 4096, slabBytes: 4096, tailCacheBytes: 8192 },
+      settings: {
+        segmentBytes: 8192,
+        sealBytes: 4096,
+        slabBytes: 4096,
+        tailCacheBytes: 8192,
+        cleanCheckIntervalMs: 5,
+      },
     });
     for (let at = 0; at < 100; at++) await put(engine, 'sync', 1000, 1 + (at % 2));
     const before = engine.sizes().totalBytes;
