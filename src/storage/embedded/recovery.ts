@@ -456,6 +456,13 @@ class Recovery {
       await fileSystem.mkdir(layout.consumeQueues);
       const rebuilt = await rebuildRun(this.runContext, reference, extent);
       for (const lost of rebuilt.losses) logger.error({ lost }, 'entries are damaged in the log');
+      if (rebuilt.losses.length > 0 && !this.options.acceptLoss) {
+        // Its rows would be left out, and readers pass over them in silence.
+        throw new DataLossError(
+          `${message}, and the log that it is made from is damaged too: ${rebuilt.losses[0]}. ` +
+            `Run: odradek log repair ${layout.root}`,
+        );
+      }
       await fileSystem.syncDirectory(layout.consumeQueues);
       return RunFile.open(fileSystem, layout.consumeQueues, crc32c, cache, rebuilt.reference);
     }

@@ -1,6 +1,7 @@
 /** What the embedded engine does with a log, an index or a directory that is not as it left it. */
 import { describe, expect, test } from 'vitest';
 import { crc32c } from '../../../protocol/records/crc32c.ts';
+import { layoutOf } from '../../../src/storage/embedded/directory-layout.ts';
 import {
   type EmbeddedEngineOptions,
   openEmbeddedEngine,
@@ -8,6 +9,7 @@ import {
 import { EntryHeader, entryBytes, headerBytes } from '../../../src/storage/embedded/entry-header.ts';
 import { DataLossError } from '../../../src/storage/embedded/log-scan.ts';
 import { ManifestError } from '../../../src/storage/embedded/manifest.ts';
+import { repairDirectory } from '../../../src/storage/embedded/offline/repair.ts';
 import type { AppendGroup, StorageEngine } from '../../../src/storage/engine.ts';
 import { type Log, silentLog } from '../../../src/util/log.ts';
 import { SimulatedDisk } from '../../fakes/simulated-disk.ts';
@@ -327,6 +329,25 @@ describe('damage to sealed segments and index runs', () => {
       expect(await bodies(engine, 1)).toEqual(expected);
       expect((await engine.bounds(2))!.visibleEndOffset).toBe(400);
     }
+  });
+
+  test('a run that cannot be made again without leaving rows out refuses the start, until a repair notes them', async () => {
+    const { disk, expected } = await manySegments();
+    const victim = segmentEntries(disk).find((entry) => entry.header.queue === 1)!;
+    flip(disk, segment0, victim.at + 40);
+    for (const path of disk.files()) if (path.endsWith('.run')) disk.cut(path, 100);
+    await expect(open(disk, { settings: smallSettings })).rejects.toThrow('odradek log repair /data');
+    const { refusals } = await repairDirectory({
+      fileSystem: disk,
+      layout: layoutOf('/data'),
+      crc32c,
+      format: testPayloadFormat,
+      nowMs: 0,
+      isDryRun: false,
+    });
+    expect(refusals).toEqual([]);
+    const engine = await open(disk, { settings: smallSettings });
+    expect(await bodies(engine, 1)).toEqual(['damaged 0..1', ...expected.slice(1)]);
   });
 
   test('a damaged block of a run is found at the read, and the run made again', async () => {
