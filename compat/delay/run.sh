@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Delayed records from unchanged clients: confluent-kafka-python, the official Java client, franz-go. The program of each is in this folder.
+. "$(dirname "$0")/../lib/suite.sh"
+suite_args "$@"; need python3; need java; need mvn; need go
+echo "version confluent-kafka-python ${CONFLUENT_KAFKA_PYTHON_VERSION:=2.16.1}, kafka-clients ${KAFKA_CLIENTS_VERSION:=4.4.0}, franz-go ${FRANZ_GO_VERSION:=v1.22.2}"
+
+[ -z "$SHORT" ] || FILTER=python
+wanted() { [ -z "$FILTER" ] || [[ $1 =~ $FILTER ]]; }
+
+if wanted python; then
+  py_venv confluent-kafka "confluent-kafka==$CONFLUENT_KAFKA_PYTHON_VERSION"
+  PYTHONPATH=$SUITE_DIR/../lib "$PY" "$SUITE_DIR/delay.py" "$BROKER" || true
+fi
+
+if wanted java; then
+  libs=$SUITE_CACHE/delay-java-$KAFKA_CLIENTS_VERSION
+  if [ ! -f "$libs/.ready" ]; then
+    mkdir -p "$libs"
+    mvn -q -B -f "$SUITE_DIR/pom.xml" -Dkafka.version="$KAFKA_CLIENTS_VERSION" dependency:copy-dependencies \
+      -DoutputDirectory="$libs" >"$libs/build.log" 2>&1 || { tail -30 "$libs/build.log" >&2; die "Maven could not resolve the client"; }
+    touch "$libs/.ready"
+  fi
+  java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -cp "$libs/*" "$SUITE_DIR/Delay.java" "$BROKER" || true
+fi
+
+if wanted franz-go; then
+  src=$SUITE_CACHE/delay-franz-go-$FRANZ_GO_VERSION
+  mkdir -p "$src"; cp "$SUITE_DIR/franz/main.go" "$src/main.go"
+  [ -f "$src/go.mod" ] || printf 'module delay\n\ngo 1.23\n\nrequire github.com/twmb/franz-go %s\n' "$FRANZ_GO_VERSION" >"$src/go.mod"
+  (cd "$src" && GOFLAGS=-mod=mod go build -o delay . >build.log 2>&1) || { tail -20 "$src/build.log" >&2; die "Go could not build the scenarios"; }
+  "$src/delay" "$BROKER" || true
+fi
