@@ -1,14 +1,15 @@
 /**
- * npm run history -- --transactions N --seed S [--kills N] [--pauses N] [--writers N] [--bug NAME] [--port P]
+ * npm run history -- --transactions N --seed S [--kills N] [--pauses N] [--writers N] [--bug NAME | --prove [--first N]] [--port P]
  *
  * Runs the workload of transactions against the broker, bundled from its sources and killed and paused on the way, or against any
- * broker that listens on a port; then checks the history. Ends with `N passed, N failed`.
+ * broker that listens on a port; then checks the history. `--prove` does it with each bug of transaction-bugs.ts (or the first N) in the
+ * bundle and passes where all are found. Ends with `N passed, N failed`.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { BrokerProcess, freePort } from '../crash/broker-process.ts';
+import { BrokerProcess, freePort, type SeededBug } from '../crash/broker-process.ts';
 import { bundleBroker } from '../crash/bundled-broker.ts';
 import { seededRandom } from '../fakes/simulated-disk.ts';
 import { checkHistory } from './check-history.ts';
@@ -23,6 +24,8 @@ const { values } = parseArgs({
     pauses: { type: 'string', default: '2' },
     writers: { type: 'string', default: '4' },
     bug: { type: 'string' },
+    prove: { type: 'boolean', default: false },
+    first: { type: 'string' },
     port: { type: 'string' },
   },
 });
@@ -32,13 +35,38 @@ const bug = values.bug === undefined ? undefined : transactionBugs.find(({ name 
 if (values.bug !== undefined && bug === undefined) {
   throw new Error(`--bug is one of ${transactionBugs.map(({ name }) => name).join(', ')}`);
 }
-console.log(`seed ${values.seed}${bug === undefined ? '' : `, with the bug: ${bug.name}`}`);
-
 const startedMs = performance.now();
-const failed = values.port === undefined ? await againstOurs() : await against(Number(values.port), () => {});
+console.log(`seed ${values.seed}${bug === undefined ? '' : `, with the bug: ${bug.name}`}`);
+const { passed, failed } = values.prove ? await prove() : await once();
 console.log(`${((performance.now() - startedMs) / 1000).toFixed(0)} s`);
-console.log(failed === 0 ? '1 passed, 0 failed' : '0 passed, 1 failed');
+console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;
+
+async function once(): Promise<{ passed: number; failed: number }> {
+  const findings =
+    values.port === undefined ? await againstOurs(bug) : await against(Number(values.port), () => {});
+  return findings === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+}
+
+/** Each bug must be found. */
+async function prove(): Promise<{ passed: number; failed: number }> {
+  const bugs = transactionBugs.slice(0, values.first === undefined ? undefined : Number(values.first));
+  let found = 0;
+  for (const each of bugs) {
+    console.log(`== ${each.name}`);
+    // A broker that gets stuck is found, too.
+    const isFound = await againstOurs(each).then(
+      (findings) => findings > 0,
+      (error: unknown) => {
+        console.log(`FAILED: ${String(error)}`);
+        return true;
+      },
+    );
+    if (isFound) found++;
+    else console.log(`NOT FOUND: ${each.name}`);
+  }
+  return { passed: found, failed: bugs.length - found };
+}
 
 async function against(port: number, ended: (count: number) => void): Promise<number> {
   const writers = Number(values.writers);
@@ -58,13 +86,14 @@ async function against(port: number, ended: (count: number) => void): Promise<nu
     `${outcomes.committed} committed, ${outcomes.aborted} aborted, ${outcomes.unknown} unknown; ${polls} polls; ${records} records committed`,
   );
   const findings = checkHistory(history);
-  for (const { rule, detail } of findings.slice(0, 20)) console.log(`FAILED: ${rule}: ${detail}`);
-  if (findings.length > 20) console.log(`... and ${findings.length - 20} more`);
+  const shown = values.prove ? 2 : 20;
+  for (const { rule, detail } of findings.slice(0, shown)) console.log(`FAILED: ${rule}: ${detail}`);
+  if (findings.length > shown) console.log(`... and ${findings.length - shown} more`);
   return findings.length;
 }
 
-async function againstOurs(): Promise<number> {
-  const bundled = await bundleBroker(resolve(dirname(process.argv[1]!), '../..'), bug);
+async function againstOurs(seeded: SeededBug | undefined): Promise<number> {
+  const bundled = await bundleBroker(resolve(dirname(process.argv[1]!), '../..'), seeded);
   const dataDirectory = await mkdtemp(join(tmpdir(), 'odradek-history-'));
   const port = await freePort();
   const start = (): BrokerProcess => {
