@@ -53,6 +53,9 @@ const segmentBytes = 1024 * 1024;
 const flushIntervalMs = 50;
 /** What one flush may take on a busy machine before what it covers counts as late. */
 const longestFlushMs = 250;
+const longestLoadMs = 230;
+/** Long enough that a flush which is too late shows. */
+const longestQuietMs = 700;
 const readAgainEvery = 50;
 const reportEvery = 100;
 
@@ -213,9 +216,13 @@ class CrashTest {
     if (cycle % readAgainEvery === 0) for (const partition of this.partitions) partition.readAgain();
     const isRead = await this.readAll(failures);
     if (isRead) this.judge(acked);
-    if (!machine.keepsWritten) load.push(...this.startLoad(cycle > 1 && this.random() < 0.6));
+    const isQuiet = !machine.keepsWritten && cycle > 1 && this.random() < 0.6;
+    if (!machine.keepsWritten) load.push(...this.startLoad(isQuiet));
     if (isRead && failures.length === 0 && this.random() < 0.3) load.push(this.trim());
-    await Promise.race([pause(20 + this.random() * 230), broker.ended]);
+    await Promise.race([
+      pause(20 + this.random() * (isQuiet ? longestQuietMs : longestLoadMs)),
+      broker.ended,
+    ]);
     if (broker.isGone) {
       const how = await broker.ended;
       if (killPoint === undefined || how !== 'SIGKILL') {

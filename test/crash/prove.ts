@@ -1,86 +1,119 @@
 /**
- * node scripts/run-ts.mjs test/crash/prove.ts [NAME ...]
+ * npm run prove -- [--tester NAME ...] [NAME OF A BUG ...]
  *
- * Tests the testers: puts each bug of seeded-bugs.ts into a bundle of its own and looks that the crash test which must find it
- * does, and that it finds nothing without a bug. Ends with `N passed, N failed`.
+ * Tests the testers: puts each bug of seeded-bugs.ts into a bundle of its own and looks that each test which must find it does, and
+ * that none finds anything without a bug. Ends with `N passed, N failed`.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import { bundleWithBug } from './broker-process.ts';
 import { bundleBroker } from './bundled-broker.ts';
-import { runCrashTest } from './crash-test.ts';
-import { machineOfKills } from './machine.ts';
-import { type KnownBug, seededBugs } from './seeded-bugs.ts';
+import { type CrashTestOptions, runCrashTest } from './crash-test.ts';
+import { type Machine, machineOfKills } from './machine.ts';
+import { PowerCutMachine, whyNoPowerCuts } from './power-cut-machine.ts';
+import { type KnownBug, seededBugs, type Tester } from './seeded-bugs.ts';
 
 const root = resolve(dirname(process.argv[1]!), '../..');
-const cyclesForKills = 8;
+const cyclesOfKills = 8;
+const cyclesOfCuts = 12;
 
-async function cutPower(bug: KnownBug | undefined): Promise<readonly string[]> {
-  await mkdir(join(root, '.cache'), { recursive: true });
-  const directory = await mkdtemp(join(root, '.cache/prove-'));
-  try {
-    const program = await bundleWithBug(root, 'test/crash/power-cut-subject.ts', directory, bug);
-    const subject = (await import(pathToFileURL(program).href)) as {
-      findFailures(): Promise<readonly string[]>;
-    };
-    return await subject.findFailures();
-  } catch (error) {
-    // An engine that asserts or rejects where it must not is a finding too; a bug that cannot be put in is none.
-    if (error instanceof Error && /has no text|is not part/.test(error.message)) throw error;
-    return [String(error)];
-  } finally {
-    await rm(directory, { recursive: true });
-  }
+type FindFailures = (bug: KnownBug | undefined) => Promise<readonly string[]>;
+
+/** Bundles a program and calls one of its functions, which answers what was wrong. */
+function subject(entry: string, name: string): FindFailures {
+  return async (bug) => {
+    await mkdir(join(root, '.cache'), { recursive: true });
+    const directory = await mkdtemp(join(root, '.cache/prove-'));
+    try {
+      const program = await bundleWithBug(root, entry, directory, bug);
+      const module = (await import(pathToFileURL(program).href)) as Record<
+        string,
+        () => Promise<readonly string[]>
+      >;
+      return await module[name]!();
+    } catch (error) {
+      // An engine that asserts or rejects where it must not is a finding too; a bug that cannot be put in is none.
+      if (error instanceof Error && /has no text|is not part/.test(error.message)) throw error;
+      return [String(error)];
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  };
 }
 
-async function kill(bug: KnownBug | undefined): Promise<readonly string[]> {
-  const broker = await bundleBroker(root, bug);
-  const lines: string[] = [];
-  try {
-    const { failed } = await runCrashTest({
-      program: broker.program,
-      machine: await machineOfKills(),
-      cycles: cyclesForKills,
-      seed: 11,
-      mode: 'both',
-      flushPolicies: ['acks', 'interval', 'always'],
-      producers: 3,
-      foreignClients: [],
-      keepData: 'never',
-      report: (line) => lines.push(line),
-    });
-    return failed === 0 ? [] : lines.filter((line) => line.includes('FAILED'));
-  } finally {
-    await broker.remove();
-  }
+function struckBroker(
+  makeMachine: () => Promise<Machine>,
+  more: Pick<CrashTestOptions, 'cycles' | 'flushPolicies'>,
+): FindFailures {
+  return async (bug) => {
+    const broker = await bundleBroker(root, bug);
+    const lines: string[] = [];
+    try {
+      const { failed } = await runCrashTest({
+        program: broker.program,
+        machine: await makeMachine(),
+        ...more,
+        seed: 11,
+        mode: 'both',
+        producers: 3,
+        foreignClients: [],
+        keepData: 'never',
+        report: (line) => lines.push(line),
+      });
+      return failed === 0 ? [] : lines.filter((line) => line.includes('FAILED'));
+    } finally {
+      await broker.remove();
+    }
+  };
 }
 
-const wanted = process.argv.slice(2);
+const testers: Readonly<Record<Tester, FindFailures>> = {
+  disk: subject('test/crash/power-cut-subject.ts', 'findFailures'),
+  simulation: subject('test/simulation/subject.ts', 'findInSimulation'),
+  states: subject('test/simulation/subject.ts', 'findInStates'),
+  kills: struckBroker(machineOfKills, {
+    cycles: cyclesOfKills,
+    flushPolicies: ['acks', 'interval', 'always'],
+  }),
+  cuts: struckBroker(() => PowerCutMachine.make(), { cycles: cyclesOfCuts, flushPolicies: ['acks'] }),
+};
+
+const { values, positionals } = parseArgs({
+  options: { tester: { type: 'string', multiple: true, default: Object.keys(testers) } },
+  allowPositionals: true,
+});
+let wanted = values.tester as Tester[];
+const whyNoCuts = wanted.includes('cuts') ? await whyNoPowerCuts() : undefined;
+if (whyNoCuts !== undefined) {
+  console.log(`NO POWER CUT OF A REAL FILE SYSTEM CAN BE MADE, so that tester is not tested: ${whyNoCuts}`);
+  wanted = wanted.filter((tester) => tester !== 'cuts');
+}
 let passed = 0;
 let failed = 0;
 
-function verdict(name: string, isRight: boolean, failures: readonly string[]): void {
+function verdict(name: string, isRight: boolean, failures: readonly string[], startedMs: number): void {
   if (isRight) passed++;
   else failed++;
-  console.log(
-    `${isRight ? 'passed' : 'FAILED'}: ${name}${failures.length === 0 ? '' : `\n        ${failures[0]}`}`,
-  );
+  const seconds = ((performance.now() - startedMs) / 1000).toFixed(1);
+  const first = failures[0] === undefined ? '' : `\n        ${failures[0].split('\n')[0]}`;
+  console.log(`${isRight ? 'passed' : 'FAILED'}: ${name} (${seconds} s)${first}`);
 }
 
-if (wanted.length === 0) {
-  for (const [name, test] of [
-    ['power cuts', cutPower],
-    ['kills', kill],
-  ] as const) {
-    const failures = await test(undefined);
-    verdict(`${name} find nothing without a bug`, failures.length === 0, failures);
+for (const tester of wanted) {
+  if (positionals.length === 0) {
+    const startedMs = performance.now();
+    const failures = await testers[tester](undefined);
+    verdict(`${tester}: finds nothing without a bug`, failures.length === 0, failures, startedMs);
   }
-}
-for (const bug of seededBugs) {
-  if (wanted.length > 0 && !wanted.some((name) => bug.name.includes(name))) continue;
-  const failures = await (bug.foundBy === 'kills' ? kill(bug) : cutPower(bug));
-  verdict(`${bug.foundBy} find: ${bug.name}`, failures.length > 0, failures);
+  for (const bug of seededBugs) {
+    if (!bug.foundBy.includes(tester)) continue;
+    if (positionals.length > 0 && !positionals.some((name) => bug.name.includes(name))) continue;
+    const startedMs = performance.now();
+    const failures = await testers[tester](bug);
+    verdict(`${tester}: finds that ${bug.name}`, failures.length > 0, failures, startedMs);
+  }
 }
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

@@ -4,71 +4,77 @@
  */
 import type { SeededBug } from './broker-process.ts';
 
+/**
+ * `disk`: a cut at every call of the simulated disk (power-cuts.ts). `simulation`, `states`: test/simulation. `kills`: of the real broker.
+ * `cuts`: of the power of a real file system.
+ */
+export type Tester = 'disk' | 'simulation' | 'states' | 'kills' | 'cuts';
+
 export interface KnownBug extends SeededBug {
-  /** The test that must find it: the simulated disk's, or the one that kills the real broker. */
-  readonly foundBy: 'power cuts' | 'kills';
+  /** The tests that must find it. */
+  readonly foundBy: readonly Tester[];
 }
 
 export const seededBugs: readonly KnownBug[] = [
   {
     name: 'sync is acknowledged when written',
-    foundBy: 'power cuts',
+    foundBy: ['disk', 'simulation', 'states', 'cuts'],
     file: 'src/storage/embedded/queue-visibility.ts',
     find: 'let needed = isSync ? end : 0;',
     replace: 'let needed = 0;',
   },
   {
     name: 'payloads are not checked at recovery',
-    foundBy: 'power cuts',
+    foundBy: ['disk', 'states'],
     file: 'src/storage/embedded/log-scan.ts',
     find: 'if (!isIntact) return undefined;',
     replace: '',
   },
   {
     name: 'groups are recovered in part',
-    foundBy: 'power cuts',
+    foundBy: ['disk', 'simulation', 'states'],
     file: 'src/storage/embedded/log-scan.ts',
     find: 'if (header.isLastOfGroup) {',
     replace: 'if (isUsable) {',
   },
   {
     name: 'a failed flush is tried again',
-    foundBy: 'power cuts',
+    foundBy: ['disk'],
     file: 'src/storage/embedded/strict-file-system.ts',
     find: '      await this.file.datasync();',
     replace: '      await this.file.datasync().catch(() => this.file.datasync());',
   },
   {
     name: "a new segment's name is not flushed",
-    foundBy: 'power cuts',
+    foundBy: ['disk', 'simulation', 'states'],
     file: 'src/storage/embedded/commit-log.ts',
     find: 'await this.fileSystem.syncDirectory(this.directory);',
     replace: '',
   },
   {
     name: 'the index is sealed ahead of the log',
-    foundBy: 'power cuts',
+    foundBy: ['disk'],
     file: 'src/storage/embedded/embedded-engine.ts',
     find: 'this.unsettled[count]!.end <= durable',
     replace: 'true',
   },
   {
     name: 'producers are forgotten at recovery',
-    foundBy: 'power cuts',
+    foundBy: ['disk', 'simulation'],
     file: 'src/storage/embedded/recovery.ts',
     find: 'this.window.record(producer, {',
     replace: '((..._ignored) => {})(producer, {',
   },
   {
     name: 'conditions are not looked at',
-    foundBy: 'power cuts',
+    foundBy: ['disk', 'simulation'],
     file: 'src/storage/embedded/embedded-engine.ts',
     find: '!conditionsHold(pins, own)',
     replace: 'false',
   },
   {
     name: 'everything is acknowledged before it is written',
-    foundBy: 'kills',
+    foundBy: ['kills'],
     file: 'src/storage/embedded/queue-visibility.ts',
     find: '    return new Promise((resolve) => {\n      this.awaitingWrite.push(\n        new PendingGroup(end, needed,',
     replace:
@@ -76,16 +82,37 @@ export const seededBugs: readonly KnownBug[] = [
   },
   {
     name: 'duplicates are not looked for',
-    foundBy: 'kills',
+    foundBy: ['kills', 'simulation'],
     file: 'src/storage/producer-window.ts',
     find: 'if (facts.producerEpoch < producer.epoch) return stale;',
     replace: 'return next;',
   },
   {
     name: 'committed offsets are acknowledged and not kept',
-    foundBy: 'kills',
+    foundBy: ['kills'],
     file: 'src/storage/embedded/log-scan.ts',
     find: 'if (isUsable) options.visit(header, payload);',
     replace: 'if (isUsable && header.kind !== 2) options.visit(header, payload);',
+  },
+  {
+    name: 'the log is never flushed',
+    foundBy: ['cuts', 'states', 'simulation'],
+    file: 'src/storage/embedded/commit-log.ts',
+    find: '    await file.datasync();',
+    replace: '    await Promise.resolve();',
+  },
+  {
+    name: 'the flush interval is forty times as long',
+    foundBy: ['cuts'],
+    file: 'src/storage/embedded/commit-log.ts',
+    find: 'const dueMs = this.clock.monotonicMs() + withinMs;',
+    replace: 'withinMs *= 40; const dueMs = this.clock.monotonicMs() + withinMs;',
+  },
+  {
+    name: 'a seal is tried again and again once the log has failed',
+    foundBy: ['simulation'],
+    file: 'src/storage/embedded/maintenance.ts',
+    find: '!this.isClosing && !this.parts.commitLog.hasFailed',
+    replace: '!this.isClosing',
   },
 ];

@@ -236,7 +236,10 @@ class Simulation {
     this.loop.after(forMs, () => {
       isOver = true;
     });
-    while (!isOver && !this.isDead) await this.loop.step();
+    for (let events = 0; !isOver && !this.isDead; events++) {
+      await this.loop.step();
+      if (events > stuckAfterEvents) throw new Error('time stands still');
+    }
   }
 
   private async untilQuiet(isOver: () => boolean): Promise<void> {
