@@ -62,6 +62,13 @@ describe('README', () => {
     expect(await run(program ?? '', 'k1: first')).toContain('k1: first');
   });
 
+  it('delay example: gets the message, and not early', async () => {
+    const program = programs.find((code) => code.includes("from 'odradek/kafkajs'"));
+    expect(program).toBeDefined();
+    const printed = await run(program ?? '', 'not early');
+    expect(printed).toContain('two seconds later, not early: true');
+  });
+
   it('createBroker example: prints an address and ends', async () => {
     const program = programs.find((code) => code.includes("from 'odradek'"));
     expect(program).toBeDefined();
