@@ -3,7 +3,7 @@
  * not told, so neither a crash between the two nor a lost answer makes them differ.
  */
 import { randomUUID } from 'node:crypto';
-import { type IHeaders, type Kafka, KafkaJSProtocolError, type Message, type Producer } from 'kafkajs';
+import type { IHeaders, Kafka, Message, Producer } from 'kafkajs';
 import {
   checkHeaders,
   halfValue,
@@ -15,7 +15,7 @@ import {
   type Verdict,
 } from '../services/features/half-message/half-headers.ts';
 import { checkTopicOf, operationTopicOf } from '../services/features/half-message/half-topic-names.ts';
-import { headerText, withHeaders } from './headers.ts';
+import { withHeaders } from './headers.ts';
 
 export type { Verdict } from '../services/features/half-message/half-headers.ts';
 
@@ -28,6 +28,8 @@ export interface LocalTransaction {
   readonly txnId?: string;
   /** How long the broker waits before it asks; by default the group's rmq.txn.timeout.ms, 6 s. */
   readonly immunityMs?: number;
+  /** The local transaction ended, and the broker could not be told: it will ask. Errors of the network, not refusals. */
+  readonly onUntold?: (error: unknown, txnId: string) => void;
 }
 
 export interface LocalResult<Result> {
@@ -38,7 +40,9 @@ export interface LocalResult<Result> {
 /**
  * Sends the message as a half message, runs the local transaction and tells the broker how it ended. `run` gets the transaction id, which
  * belongs into the local transaction (a row of its own table, say), for `checkLocal` to find. Where `run` throws nothing is decided, since a
- * commit may have happened: the error is thrown on, and the broker asks.
+ * commit may have happened: the error is thrown on, and the broker asks. Where the broker cannot be told the result stands, and the broker
+ * asks. Rejects where the message is not kept (nothing was run), and where the broker refuses the verdict, since it was decided otherwise
+ * meanwhile (`isRefusal`).
  */
 export async function executeLocal<Result>(
   producer: Producer,
@@ -55,7 +59,12 @@ export async function executeLocal<Result>(
   });
   await producer.send({ topic, acks: -1, messages: [half] });
   const { verdict, result } = await run(txnId);
-  await decide(producer, producerGroup, txnId, verdict);
+  try {
+    await decide(producer, producerGroup, txnId, verdict);
+  } catch (error) {
+    if (isRefusal(error)) throw error;
+    transaction.onUntold?.(error, txnId);
+  }
   return result;
 }
 
@@ -128,8 +137,7 @@ export async function checkLocal(
       try {
         await decide(producer, producerGroup, asked.txnId, await check(asked));
       } catch (error) {
-        // Decided meanwhile, the same way or another: there is nothing left to say.
-        if (!(isRefusal(error) && onError === undefined)) onError?.(error, asked);
+        onError?.(error, asked);
       }
     },
   });
@@ -142,22 +150,33 @@ export async function checkLocal(
 }
 
 function checkOf(txnId: Buffer | null, value: Buffer | null, headers: IHeaders): Check {
-  const own = new Set<string>(Object.values(checkHeaders));
-  const realKey = headers[checkHeaders.realKey];
-  const number = (name: string): number => Number(headerText(headers, name) ?? Number.NaN);
+  const own: IHeaders = { ...headers };
+  const said = new Map<string, Buffer | string>();
+  for (const name of Object.values(checkHeaders)) {
+    // The broker's stands behind those of the same name that a forwarded message brought.
+    const all = [headers[name] ?? []].flat();
+    const last = all.at(-1);
+    if (last === undefined) continue;
+    said.set(name, last);
+    if (all.length === 1) delete own[name];
+    else own[name] = all.length === 2 ? all[0] : all.slice(0, -1);
+  }
+  const number = (name: string): number => Number(said.get(name) ?? Number.NaN);
+  const realKey = said.get(checkHeaders.realKey);
   return {
     txnId: txnId?.toString() ?? '',
     times: number(checkHeaders.checkTimes),
-    topic: headerText(headers, checkHeaders.realTopic) ?? '',
+    topic: said.get(checkHeaders.realTopic)?.toString() ?? '',
     partition: number(checkHeaders.realPartition),
     bornMs: number(checkHeaders.bornMs),
-    key: realKey === undefined ? null : Buffer.from(Array.isArray(realKey) ? realKey[0]! : realKey),
+    key: realKey === undefined ? null : Buffer.from(realKey),
     value,
-    headers: Object.fromEntries(Object.entries(headers).filter(([name]) => !own.has(name))),
+    headers: own,
   };
 }
 
 /** INVALID_RECORD: the broker knows no such half message, or another decision about it. */
 export function isRefusal(error: unknown): boolean {
-  return error instanceof KafkaJSProtocolError && error.type === 'INVALID_RECORD';
+  // By name: kafkajs may be there twice, and its class is no named export to every loader.
+  return error instanceof Error && 'type' in error && error.type === 'INVALID_RECORD';
 }

@@ -11,7 +11,9 @@ import type { GroupConfigs } from '../configuration/group-configs.ts';
 import type { GroupCoordinator } from '../groups/group-coordinator.ts';
 import type { TopicCatalogue } from '../topics/topic-catalogue.ts';
 import { DelayService } from './delay/delay-service.ts';
+import { readsTopic } from './half-message/check-readers.ts';
 import { HalfService } from './half-message/half-service.ts';
+import { checkTopicOf } from './half-message/half-topic-names.ts';
 import { HiddenTrim } from './timers/hidden-trim.ts';
 import { TimerEngine } from './timers/timer-engine.ts';
 
@@ -60,7 +62,7 @@ export class Features {
       delay: this.delay,
       groupConfigs,
       // The producers of a group consume its check topic under the group's own id.
-      isAnyoneThere: async (group) => (await groups.describe(group)).members.length > 0,
+      isAnyoneThere: async (group) => readsTopic(await groups.describe(group), checkTopicOf(group)),
       log: options.log,
     });
     this.steps = [...this.half.steps, ...this.delay.steps];

@@ -119,17 +119,17 @@ function readHalfHeaders(
 ): Asked | { readonly fault: string } | undefined {
   const found = new Map<string, Buffer | null>();
   let isHalf = false;
+  let twice: string | undefined;
   for (const { key, value } of headers) {
     if (!isControl(key)) continue;
     const name = key.toString('latin1');
     if (controlHeaderFeature(name) === 'half-message') isHalf = true;
-    if (found.has(name)) {
-      // A record that only asks for a delay is looked at by those who delay it.
-      if (isHalf) return { fault: `Header ${name} stands more than once` };
-    }
+    if (found.has(name)) twice = name;
     found.set(name, value);
   }
+  // A record that only asks for a delay is looked at by those who delay it.
   if (!isHalf) return undefined;
+  if (twice !== undefined) return { fault: `Header ${twice} stands more than once` };
   const kind = found.get(txnHeader);
   if (kind?.toString('latin1') !== halfValue) {
     return { fault: `Header ${txnHeader} must be '${halfValue}', not ${shown(kind ?? null)}` };

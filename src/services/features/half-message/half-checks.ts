@@ -1,12 +1,13 @@
 /**
  * What happens when nobody has decided about a half message: it is asked for in the check topic of its producer group (and by HTTP where the
  * group says so), again and again, and in the end it goes to the discard topic. A check counts only where somebody could have answered it;
- * the age of a half message bounds the rest. Row, timer and record change in one append group.
+ * the age of a half message bounds the rest. Row, timer and record change in one append group; an address is asked when that stands in the log.
  */
 import { openBatch } from '../../../../protocol/records/batch-records.ts';
 import { addInt64 } from '../../../../protocol/records/int64-bytes.ts';
 import { batchBaseTimestamp } from '../../../../protocol/records/record-batch.ts';
 import { buildRecordBatch, type RecordInput } from '../../../../protocol/records/record-batch-builder.ts';
+import { RecordError } from '../../../../protocol/records/record-error.ts';
 import type { AppendEntry, StorageEngine } from '../../../storage/engine.ts';
 import type { Clock } from '../../../util/clock.ts';
 import type { Log } from '../../../util/log.ts';
@@ -15,6 +16,7 @@ import type { Topic, TopicDirectory } from '../../topics/topic.ts';
 import { dueMsHeader } from '../delay/delay-headers.ts';
 import type { Discard, FirePlan, TimerHandler } from '../timers/timer-engine.ts';
 import { type Timer, timerPut } from '../timers/timer-row.ts';
+import type { CheckCallback } from './check-callback.ts';
 import { maxHalfBatchBytes } from './half-batch.ts';
 import { checkHeaders } from './half-headers.ts';
 import {
@@ -62,15 +64,31 @@ export interface HalfChecksOptions {
   readonly outcomeKeptMs: () => number;
   /** Whether the group of that id has a member that could answer. */
   readonly isAnyoneThere: (producerGroup: string) => Promise<boolean>;
-  /** Sends the question by HTTP, when the check stands in the log; must not throw. */
-  readonly ask: (check: AskedCheck) => void;
+  readonly callback: Pick<CheckCallback, 'room' | 'standing' | 'ask'>;
 }
 
 const entryOverheadBytes = 512;
+/** Records read at once for checks; the timers behind them wait their turn. */
+const maxReadBytes = 8 * 1024 * 1024;
+/** When too many are asked by HTTP, and nobody else could answer. */
+const retryMs = 1_000;
+
+/** Groups remembered as told of. */
+const maxTroubled = 10_000;
+
+/** Of one look at several timers. */
+interface Look {
+  /** By producer group. */
+  readonly isAnyoneThere: Map<string, boolean>;
+  callbackRoom: number;
+  readBytes: number;
+}
 
 export class HalfChecks implements TimerHandler {
   readonly name = 'half_check';
   private readonly options: HalfChecksOptions;
+  /** Groups whose checks meet with trouble, told of once. */
+  private readonly troubled = new Set<string>();
   checked = 0;
   discarded = 0;
 
@@ -80,12 +98,16 @@ export class HalfChecks implements TimerHandler {
 
   async prepare(timers: readonly Timer[]): Promise<readonly (FirePlan | Discard)[]> {
     const plans: (FirePlan | Discard)[] = [];
-    const there = new Map<string, boolean>();
-    for (const timer of timers) plans.push(await this.planOf(timer, there));
+    const { room } = this.options.callback;
+    const look: Look = { isAnyoneThere: new Map(), callbackRoom: room, readBytes: 0 };
+    for (const timer of timers) {
+      if (look.readBytes >= maxReadBytes) break;
+      plans.push(await this.planOf(timer, look));
+    }
     return plans;
   }
 
-  private async planOf(timer: Timer, there: Map<string, boolean>): Promise<FirePlan | Discard> {
+  private async planOf(timer: Timer, look: Look): Promise<FirePlan | Discard> {
     const { engine, clock, topics } = this.options;
     const key = timer.payload;
     const value = await engine.index(halfIndex).get(key);
@@ -96,47 +118,66 @@ export class HalfChecks implements TimerHandler {
     const settings = this.options.settingsOf(id.producerGroup);
     const nowMs = clock.nowMs();
     if (topic === undefined) return this.forget(id, half, nowMs);
-    const record = await this.recordOf(half);
+    const isTooOld = nowMs - half.bornMs >= settings.maxAgeMs;
+    let record = await this.recordOf(half);
+    if (record === undefined) {
+      // What is written and not yet durable is not seen by readers, though its row is.
+      await engine.whenDurable();
+      record = await this.recordOf(half);
+    }
+    look.readBytes += half.sizeBytes;
     const trouble = await this.options.halfTopics.ensure(id.producerGroup);
     if (record === undefined || trouble !== undefined) {
-      this.options.log.error(
-        { producerGroup: id.producerGroup, trouble: trouble ?? 'its bytes cannot be read' },
-        'a half message cannot be asked for now',
-      );
+      this.tellTrouble(id, trouble ?? 'its bytes cannot be read');
+      if (record === undefined && isTooOld) return this.forget(id, half, nowMs);
       return this.later(id, half, nowMs + settings.intervalMs, [], half.checks);
     }
-    const isTooOld = nowMs - half.bornMs >= settings.maxAgeMs;
+    this.troubled.delete(id.producerGroup);
     if (half.checks >= settings.maxChecks || isTooOld) {
       const reason = isTooOld
         ? 'nobody decided in rmq.txn.max.age.ms'
         : 'rmq.txn.check.max checks without a decision';
       return this.discard(id, half, topic, record, nowMs, reason);
     }
-    let canAnswer = there.get(id.producerGroup);
-    if (canAnswer === undefined) {
-      canAnswer = settings.url !== '' || (await this.options.isAnyoneThere(id.producerGroup));
-      there.set(id.producerGroup, canAnswer);
+    let isAnyoneThere = look.isAnyoneThere.get(id.producerGroup);
+    if (isAnyoneThere === undefined) {
+      isAnyoneThere = await this.options.isAnyoneThere(id.producerGroup);
+      look.isAnyoneThere.set(id.producerGroup, isAnyoneThere);
     }
+    const { callback } = this.options;
+    const standing = settings.url === '' ? 'not-allowed' : callback.standing(id.producerGroup, settings.url);
     const nextMs = Math.min(nowMs + settings.intervalMs, half.bornMs + settings.maxAgeMs);
     const next = Math.max(nextMs, nowMs + 1);
-    // Nobody would read it: the check topic is not filled, and the check does not count.
-    if (!canAnswer) return this.later(id, half, next, [], half.checks);
-    this.checked++;
     const times = half.checks + 1;
-    const said = headersOf(id, half, topic.name, [[checkHeaders.checkTimes, String(times)]]);
-    const entry = this.entryFor(this.options.topics.get(checkTopicOf(id.producerGroup))!, id, record, said);
-    if (settings.url !== '') {
-      this.options.ask({
-        id,
-        url: settings.url,
-        times,
-        topic: topic.name,
-        partition: half.partition,
-        bornMs: half.bornMs,
-        record,
-      });
+    let fired: (() => void) | undefined;
+    if (standing !== 'not-allowed' && look.callbackRoom > 0) {
+      look.callbackRoom--;
+      const { partition, bornMs } = half;
+      const asked = { id, url: settings.url, times, topic: topic.name, partition, bornMs, record };
+      fired = () => callback.ask(asked);
+    } else if (standing === 'answers' && !isAnyoneThere) {
+      return this.later(id, half, Math.min(next, nowMs + retryMs), [], half.checks);
     }
-    return this.later(id, half, next, [entry], times);
+    // Nobody would read it: the check topic is not filled, and the check does not count.
+    if (!isAnyoneThere && standing !== 'answers') {
+      return { ...this.later(id, half, next, [], half.checks), ...(fired === undefined ? {} : { fired }) };
+    }
+    const said = headersOf(id, half, topic.name, record, [[checkHeaders.checkTimes, String(times)]]);
+    const entry = this.entryFor(this.options.topics.get(checkTopicOf(id.producerGroup))!, id, record, said);
+    return {
+      ...this.later(id, half, next, [entry], times),
+      fired: () => {
+        this.checked++;
+        fired?.();
+      },
+    };
+  }
+
+  private tellTrouble({ producerGroup }: HalfId, trouble: string): void {
+    if (this.troubled.has(producerGroup)) return;
+    if (this.troubled.size >= maxTroubled) this.troubled.clear();
+    this.troubled.add(producerGroup);
+    this.options.log.error({ producerGroup, trouble }, 'a half message cannot be asked for now');
   }
 
   /** Asked for again at that time. */
@@ -166,8 +207,7 @@ export class HalfChecks implements TimerHandler {
     nowMs: number,
     reason: string,
   ): FirePlan {
-    this.discarded++;
-    const said = headersOf(id, half, topic.name, [
+    const said = headersOf(id, half, topic.name, record, [
       [checkHeaders.checkTimes, String(half.checks)],
       [checkHeaders.reason, reason],
     ]);
@@ -180,10 +220,11 @@ export class HalfChecks implements TimerHandler {
       conditions: [halfHolds(id, half)],
       scheduled: [{ timer: ended.timer }],
       sizeBytes: sizeOf(entries),
+      fired: () => void this.discarded++,
     };
   }
 
-  /** Where it would go is gone, so there is nothing to ask. */
+  /** Where it would go, or what it was, is gone, so there is nothing to ask. */
   private forget(id: HalfId, half: PendingHalf, nowMs: number): FirePlan {
     const ended = halfEnded(id, 'discarded', nowMs, this.options.outcomeKeptMs());
     return {
@@ -202,8 +243,7 @@ export class HalfChecks implements TimerHandler {
     said: NonNullable<RecordInput['headers']>,
   ): AppendEntry {
     const nowMs = this.options.clock.nowMs();
-    const realKey = record.key == null ? [] : [{ key: checkHeaders.realKey, value: record.key }];
-    const headers = [...(record.headers ?? []), ...said, ...realKey];
+    const headers = [...(record.headers ?? []), ...said];
     const payload = buildRecordBatch([{ ...record, timestamp: nowMs, key: id.txnId, headers }]);
     const partition =
       topic.partitions[partitionForKey(halfKey(id).toString('latin1'), topic.partitions.length)]!;
@@ -220,7 +260,12 @@ export class HalfChecks implements TimerHandler {
     const bytes = Buffer.concat(result.payloads);
     const { baseOffset } = result;
     result.release();
-    return baseOffset === source.offset ? onlyRecordOf(bytes) : undefined;
+    try {
+      return baseOffset === source.offset ? onlyRecordOf(bytes) : undefined;
+    } catch (error) {
+      if (error instanceof RecordError) return undefined;
+      throw error;
+    }
   }
 }
 
@@ -249,10 +294,15 @@ export function onlyRecordOf(batch: Buffer): RecordInput | undefined {
   };
 }
 
+/**
+ * They stand behind the record's own, the transaction id first: a record that was forwarded may bring headers of the same names, but
+ * never one of that name, which is consumed.
+ */
 function headersOf(
   id: HalfId,
   half: PendingHalf,
   topic: string,
+  { key: realKey }: RecordInput,
   more: readonly (readonly [string, string])[],
 ): NonNullable<RecordInput['headers']> {
   const said: (readonly [string, string | Buffer])[] = [
@@ -261,6 +311,7 @@ function headersOf(
     [checkHeaders.realTopic, topic],
     [checkHeaders.realPartition, String(half.partition)],
     [checkHeaders.bornMs, String(half.bornMs)],
+    ...(realKey == null ? [] : [[checkHeaders.realKey, realKey] as const]),
     ...more,
   ];
   return said.map(([key, value]) => ({ key, value: typeof value === 'string' ? Buffer.from(value) : value }));

@@ -78,7 +78,8 @@ const maxAttempts = 10;
 
 export class HalfDecisions {
   private readonly options: HalfDecisionsOptions;
-  private last: Promise<unknown> = Promise.resolve();
+  /** By row: what is decided there now. */
+  private readonly underWay = new Map<string, Promise<unknown>>();
   readonly done = { commit: 0, rollback: 0, unknown: 0 };
 
   constructor(options: HalfDecisionsOptions) {
@@ -93,9 +94,16 @@ export class HalfDecisions {
     decisions: readonly HalfDecision[],
     record?: AppendEntry,
   ): Promise<{ readonly answers: readonly DecisionAnswer[]; readonly baseOffset: number }> {
-    // One after the other: a second decision on an id sees what the first did.
-    const done = this.last.then(() => this.performNow(decisions, record));
-    this.last = done.catch(() => undefined);
+    // About one id one after the other, in the order in which they came.
+    const keys = new Set(decisions.map(({ id }) => halfKey(id).toString('latin1')));
+    const before = [...keys].map((key) => this.underWay.get(key));
+    const done = Promise.all(before).then(() => this.performNow(decisions, record));
+    const settled: Promise<unknown> = done
+      .catch(() => undefined)
+      .then(() => {
+        for (const key of keys) if (this.underWay.get(key) === settled) this.underWay.delete(key);
+      });
+    for (const key of keys) this.underWay.set(key, settled);
     return done;
   }
 
@@ -147,7 +155,11 @@ export class HalfDecisions {
       const inThisBatch = new Map<string, Verdict>();
       for (const decision of decisions) plans.push(await this.plan(decision, inThisBatch));
       const answers = plans.map((plan): DecisionAnswer => ('outcome' in plan ? plan : { outcome: 'done' }));
-      if (answers.some(({ outcome }) => outcome !== 'done')) return { answers, baseOffset: -1 };
+      if (answers.some(({ outcome }) => outcome !== 'done')) {
+        // What was decided before may be read before it is durable; nobody is told of it then.
+        await engine.whenDurable();
+        return { answers, baseOffset: -1 };
+      }
       const entries: AppendEntry[] = record === undefined ? [] : [record];
       const changes: IndexChange[] = [];
       const conditions: IndexCondition[] = [];
@@ -157,7 +169,10 @@ export class HalfDecisions {
         conditions.push(...plan.conditions);
         for (const timer of plan.put) timers.moving(timer);
       }
-      if (entries.length + changes.length === 0) return { answers, baseOffset: -1 };
+      if (entries.length + changes.length === 0) {
+        await engine.whenDurable();
+        return { answers, baseOffset: -1 };
+      }
       const results = await engine.append({ durability: 'sync', entries, changes, conditions });
       if (results.every(({ outcome }) => outcome === 'appended')) {
         for (const plan of plans as PlannedDecision[]) {

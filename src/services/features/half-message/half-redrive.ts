@@ -4,7 +4,7 @@
  */
 import { openBatch } from '../../../../protocol/records/batch-records.ts';
 import { addInt64 } from '../../../../protocol/records/int64-bytes.ts';
-import { batchBaseTimestamp } from '../../../../protocol/records/record-batch.ts';
+import { batchBaseTimestamp, setBatchMaxTimestamp } from '../../../../protocol/records/record-batch.ts';
 import { buildRecordBatch } from '../../../../protocol/records/record-batch-builder.ts';
 import { safeIntegerOrUndefined } from '../../../../protocol/wire/int64.ts';
 import type { StorageEngine } from '../../../storage/engine.ts';
@@ -51,13 +51,16 @@ export class HalfRedrive {
     while (cursor.next()) if (baseOffset + cursor.index === offset) break;
     if (baseOffset + cursor.index !== offset) return refused(`${name}-${partition} has no offset ${offset}`);
     const headers = cursor.headers();
+    // The broker's stand behind the record's own, beginning with the transaction id.
+    const first = headers.findLastIndex(({ key }) => key.toString('latin1') === checkHeaders.txnId);
     const said = (key: string): Buffer | undefined =>
-      headers.find((header) => header.key.toString('latin1') === key)?.value ?? undefined;
+      headers.slice(Math.max(0, first)).find((header) => header.key.toString('latin1') === key)?.value ??
+      undefined;
     const txnId = said(checkHeaders.txnId);
     const target = topics.get(said(checkHeaders.realTopic)?.toString('utf8') ?? '');
     const index = Number(said(checkHeaders.realPartition)?.toString('latin1') ?? Number.NaN);
     const queue = target?.partitions[index]?.queue;
-    if (txnId === undefined || target === undefined || queue === undefined) {
+    if (first < 0 || txnId === undefined || target === undefined || queue === undefined) {
       return refused('The record does not say where it was to go, or that topic is gone');
     }
     const id = { producerGroup, txnId: Buffer.from(txnId) };
@@ -66,22 +69,24 @@ export class HalfRedrive {
     if (row !== undefined && readHalf(row).state !== 'discarded') {
       return refused(`The half message is ${readHalf(row).state}`);
     }
-    const own = new Set<string>(Object.values(checkHeaders));
     const timestamp = addInt64(batchBaseTimestamp(batch, 0), cursor.timestampDelta);
     const payload = buildRecordBatch([
       {
         timestamp,
         key: said(checkHeaders.realKey) ?? null,
         value: cursor.value(),
-        headers: headers.filter((header) => !own.has(header.key.toString('latin1'))),
+        headers: headers.slice(0, first),
       },
     ]);
+    let maxTimestampMs = safeIntegerOrUndefined(timestamp) ?? -1;
+    if (target.settings.messageTimestampType === 'LogAppendTime') {
+      maxTimestampMs = clock.nowMs();
+      setBatchMaxTimestamp(payload, 0, 'LogAppendTime', maxTimestampMs);
+    }
     const ended = halfEnded(id, 'committed', clock.nowMs(), outcomeKeptMs());
     const [result] = await engine.append({
       durability: 'sync',
-      entries: [
-        { queue, kind: 'data', count: 1, maxTimestampMs: safeIntegerOrUndefined(timestamp) ?? -1, payload },
-      ],
+      entries: [{ queue, kind: 'data', count: 1, maxTimestampMs, payload }],
       changes: ended.changes,
       conditions: [{ index: halfIndex, key, expected: row ?? null }],
     });

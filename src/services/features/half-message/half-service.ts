@@ -81,7 +81,7 @@ export class HalfService {
       settingsOf,
       outcomeKeptMs,
       isAnyoneThere: options.isAnyoneThere,
-      ask: (check) => this.callback.ask(check),
+      callback: this.callback,
     });
     this.redrive = new HalfRedrive({ engine, clock, timers, topics, outcomeKeptMs });
     timers.register(timerKinds.halfCheck, this.checks);

@@ -161,6 +161,10 @@ export class HalfStep implements AppendStep {
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const known = await this.knownOf(halves);
       const plan = this.plan(halves, known, rest, producer, target, nowMs);
+      if (plan.group.entries.length === 0) {
+        await engine.whenDurable();
+        return hiddenAnswer;
+      }
       const results = await engine.append(plan.group);
       if (results.every(({ outcome }) => outcome === 'appended')) {
         plan.appended?.(results);
@@ -205,6 +209,9 @@ export class HalfStep implements AppendStep {
     const taken = new Set(known);
     for (const record of halves) {
       const entry = entries.length;
+      const key = halfKey(record.id).toString('latin1');
+      // What was sent again is only kept where it carries the sequences.
+      if (taken.has(key) && (entry > 0 || producer === undefined)) continue;
       entries.push({
         queue: hidden,
         kind: 'state',
@@ -214,7 +221,6 @@ export class HalfStep implements AppendStep {
         // The facts of the producer stand on one entry, for the partition that it produced to.
         ...(entry === 0 && producer !== undefined ? { producer } : {}),
       });
-      const key = halfKey(record.id).toString('latin1');
       if (taken.has(key)) continue;
       taken.add(key);
       const waitMs = record.immunityMs ?? this.options.timeoutMsOf(record.id.producerGroup);

@@ -39,7 +39,12 @@ export class HalfTopics {
     const areMade = [checkTopicOf, discardTopicOf].every(
       (nameOf) => this.topics.get(nameOf(group)) !== undefined,
     );
-    return areMade && this.topics.get(operationTopicOf(group))?.settings.role === operationRole;
+    return areMade && this.isOperatedBy(group);
+  }
+
+  private isOperatedBy(group: string): boolean {
+    const operations = this.topics.get(operationTopicOf(group));
+    return operations !== undefined && producerGroupOf(operations) === group;
   }
 
   /** Resolves with why they could not be made, or undefined. */
@@ -63,8 +68,10 @@ export class HalfTopics {
       newTopic(discardTopicOf(group), []),
     ].filter(({ name }) => this.topics.get(name) === undefined);
     const operations = this.topics.get(operationTopicOf(group));
-    if (operations !== undefined && operations.settings.role !== operationRole) {
-      return `Topic ${operations.name} exists and is no operation topic; rmq.role must be ${operationRole}`;
+    if (operations !== undefined && !this.isOperatedBy(group)) {
+      return operations.settings.role === operationRole
+        ? `Topic ${operations.name} is the operation topic of another producer group; ${producerGroupKey} must be ${group}`
+        : `Topic ${operations.name} exists and is no operation topic; rmq.role must be ${operationRole}`;
     }
     for (const outcome of await this.topics.create(requests, false)) {
       if ('error' in outcome && outcome.error.code !== errorCodes.TOPIC_ALREADY_EXISTS) {

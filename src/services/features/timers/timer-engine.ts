@@ -31,6 +31,8 @@ export interface FirePlan {
   readonly scheduled?: readonly { readonly timer: Timer; readonly entry?: number }[];
   /** Rough bytes that the group takes for it. */
   readonly sizeBytes: number;
+  /** Called once all this stands in the log; must not throw. */
+  fired?(): void;
 }
 
 /** The timer comes to nothing; its row goes. The reason is counted. */
@@ -41,7 +43,10 @@ export interface Discard {
 export interface TimerHandler {
   /** For metrics. */
   readonly name: string;
-  /** One answer a timer, in order. `look`: an answer given without looking did not hold. May reject: tried again later. */
+  /**
+   * One answer a timer, in order. `look`: an answer given without looking did not hold. May reject: tried again later. A handler whose
+   * plans are large may answer for the first timers only, one at least: it is asked for the others when those have fired.
+   */
   prepare(timers: readonly Timer[], look: boolean): Promise<readonly (FirePlan | Discard)[]>;
 }
 
@@ -274,7 +279,11 @@ export class TimerEngine {
       const handler = this.handlers.get(kind);
       if (handler === undefined) continue;
       const plans = await handler.prepare(ofKind, false);
-      for (const [at, timer] of ofKind.entries()) planned.push({ timer, plan: plans[at]! });
+      for (const [at, timer] of ofKind.entries()) {
+        const plan = plans[at];
+        if (plan === undefined) this.window.add(keyOf(timer), timer);
+        else planned.push({ timer, plan });
+      }
     }
     planned.sort((a, b) => a.timer.dueMs - b.timer.dueMs);
     for (let from = 0; from < planned.length; ) {
@@ -311,6 +320,7 @@ export class TimerEngine {
         else {
           count(this.fired, timer.kind);
           this.lateness.observe(nowMs - timer.dueMs);
+          plan.fired?.();
           for (const { timer: next, entry } of plan.scheduled ?? []) {
             this.added(entry === undefined ? next : withOffset(next, results[first + entry]!));
           }

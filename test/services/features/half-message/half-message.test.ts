@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { errorCodes } from '../../../../protocol/error-codes.ts';
 import type { CodecName } from '../../../../protocol/records/compression.ts';
+import { readsTopic } from '../../../../src/services/features/half-message/check-readers.ts';
 import { openMemoryEngine } from '../../../../src/storage/memory/memory-engine.ts';
 import { VirtualClock } from '../../../../src/util/clock.ts';
 import { batchFormat } from '../delay-scenario.ts';
@@ -148,6 +149,26 @@ describe('a half message', () => {
     await broker.topics.create([request], false);
     expect(await broker.produce('orders', [half('t1', 'a')])).toMatchObject({ errorCode: INVALID_RECORD });
   });
+
+  it('is refused where its operation topic is that of another group', async () => {
+    const broker = await start();
+    const overrides = new Map([
+      ['rmq.role', 'txn-op'],
+      ['rmq.producer.group', 'other'],
+    ]);
+    const request = { name: 'txn.op.shop', partitions: 1, replicationFactor: -1, assignments: [], overrides };
+    await broker.topics.create([request], false);
+    const refused = await broker.produce('orders', [half('t1', 'a')]);
+    expect(refused.errorMessage).toContain('rmq.producer.group must be shop');
+  });
+
+  it('takes no room where it is known already', async () => {
+    const broker = await start();
+    await broker.produce('orders', [half('t1', 'a')]);
+    const bytes = broker.engine.sizes().totalBytes;
+    await broker.produce('orders', [half('t1', 'a')]);
+    expect(broker.engine.sizes().totalBytes).toBe(bytes);
+  });
 });
 
 describe('a decision', () => {
@@ -160,6 +181,20 @@ describe('a decision', () => {
     expect(late).toMatchObject({ errorCode: INVALID_RECORD });
     expect(late.errorMessage).toContain('rolled back since');
     expect(await broker.read('orders')).toEqual([]);
+  });
+
+  it('counts in the order in which they came, though many are under way', async () => {
+    const broker = await start();
+    const ids = Array.from({ length: 20 }, (_, n) => `t${n}`);
+    await broker.produce(
+      'orders',
+      ids.map((id) => half(id, id)),
+    );
+    const answers = await Promise.all(
+      ids.flatMap((id) => [broker.decide(id, 'commit'), broker.decide(id, 'rollback')]),
+    );
+    expect(answers.map(({ errorCode }) => errorCode)).toEqual(ids.flatMap(() => [NONE, INVALID_RECORD]));
+    expect(values(await broker.read('orders')).sort()).toEqual([...ids].sort());
   });
 
   it('is refused about what nobody knows, and about what is no decision', async () => {
@@ -286,7 +321,7 @@ describe('a check', () => {
       settings: { 'rmq.txn.check.url.allow': 'http://127.0.0.1:9' },
       post: async (url, { body }) => {
         asked.push({ url, body: JSON.parse(body) as Record<string, unknown> });
-        return { ok: true, status: 200, text: async () => '{"action":"commit"}' };
+        return new Response('{"action":"commit"}');
       },
     });
     broker.someoneIsThere = false;
@@ -318,6 +353,128 @@ describe('a check', () => {
       await broker.pass(6_000);
     }
     expect(asked).toBe(0);
+  });
+
+  it('by HTTP does not count where the address does not answer or is not allowed', async () => {
+    let answer: () => Response = () => {
+      throw new Error('nobody listens');
+    };
+    let asked = 0;
+    const broker = await start({
+      settings: { 'rmq.txn.check.url.allow': 'http://127.0.0.1:9' },
+      post: async () => {
+        asked++;
+        return answer();
+      },
+    });
+    broker.someoneIsThere = false;
+    const set = (url: string) =>
+      broker.groupConfigs.replace(
+        'shop',
+        new Map([
+          ['rmq.txn.check.url', url],
+          ['rmq.txn.check.max', '2'],
+        ]),
+        false,
+      );
+    await set('http://127.0.0.1:9/');
+    await broker.produce('orders', [half('t1', 'a')]);
+    await broker.pass(6_000);
+    const checks = async () => (await broker.half.decisions.list('shop', 10, undefined))!.halves[0]!.checks;
+    // That it does not answer is known from the first.
+    expect([asked, await checks()]).toEqual([1, 1]);
+    for (let times = 0; times < 5; times++) await broker.pass(30_000);
+    expect([asked, await checks()]).toEqual([6, 1]);
+    answer = () => new Response('{"action":"unknown"}');
+    await broker.pass(30_000);
+    expect([asked, await checks()]).toEqual([7, 1]);
+    answer = () => new Response('x'.repeat(5000));
+    await broker.pass(30_000);
+    expect([asked, await checks()]).toEqual([8, 2]);
+    expect(broker.half.callback.failed).toBe(7);
+    await broker.pass(30_000);
+    expect(await broker.read('txn.discard.shop')).toHaveLength(1);
+
+    await set('http://127.0.0.1:10/');
+    await broker.produce('orders', [half('t2', 'b')]);
+    for (let times = 0; times < 5; times++) await broker.pass(30_000);
+    expect(await broker.read('txn.discard.shop')).toHaveLength(1);
+    expect(asked).toBe(8);
+  });
+
+  it('waits its turn where very many are asked by HTTP at once', async () => {
+    const asked = new Set<unknown>();
+    const answers: (() => void)[] = [];
+    const broker = await start({
+      settings: { 'rmq.txn.check.url.allow': 'http://127.0.0.1:9' },
+      post: async (_url, { body }) => {
+        asked.add((JSON.parse(body) as Record<string, unknown>).txnId);
+        await new Promise<void>((resolve) => answers.push(resolve));
+        return new Response('{"action":"commit"}');
+      },
+    });
+    broker.someoneIsThere = false;
+    await broker.groupConfigs.replace('shop', new Map([['rmq.txn.check.url', 'http://127.0.0.1:9/']]), false);
+    const many = Array.from({ length: 100 }, (_, n) => half(`t${n}`, 'a'));
+    await broker.produce('orders', many);
+    await broker.pass(6_000);
+    expect(asked.size).toBe(64);
+    for (const answer of answers.splice(0)) answer();
+    await broker.pass(1_000);
+    expect(asked.size).toBe(100);
+    for (const answer of answers.splice(0)) answer();
+    await broker.pass(1);
+    expect(await broker.read('orders')).toHaveLength(100);
+  });
+
+  it('of many large messages is made for a few of them at a time', async () => {
+    const broker = await start();
+    for (let n = 0; n < 20; n++) await broker.produce('orders', [half(`t${n}`, 'x'.repeat(900_000))]);
+    const due = (await broker.timers.list(undefined, 100)).filter(({ kind }) => kind === 3);
+    expect(due).toHaveLength(20);
+    expect(await broker.half.checks.prepare(due)).toHaveLength(10);
+    await broker.pass(6_000);
+    expect(await broker.read('txn.check.shop')).toHaveLength(20);
+  });
+
+  it('says where the message was to go, whatever headers a forwarded one brings', async () => {
+    const broker = await start();
+    const forwarded = { 'rmq-real-topic': 'plain', 'rmq-real-partition': '1', 'rmq-discard-reason': 'old' };
+    await broker.groupConfigs.replace('shop', new Map([['rmq.txn.check.max', '1']]), false);
+    await broker.produce('orders', [half('t1', 'a', forwarded)]);
+    await broker.pass(6_000);
+    await broker.pass(30_000);
+    const [discarded] = await broker.read('txn.discard.shop');
+    expect(await broker.half.redrive.redrive('shop', 0, discarded!.offset)).toMatchObject({
+      topic: 'orders',
+      partition: 0,
+    });
+    expect(await broker.read('orders')).toMatchObject([{ key: 'k', value: 'a', headers: forwarded }]);
+  });
+});
+
+describe('members of a group', () => {
+  const member = (...topics: string[]) => ({
+    memberId: 'm',
+    clientId: 'c',
+    clientHost: 'h',
+    memberAssignment: Buffer.alloc(0),
+    memberMetadata: Buffer.concat([
+      Buffer.from([0, 1, 0, 0, 0, topics.length]),
+      ...topics.flatMap((topic) => [Buffer.from([0, topic.length]), Buffer.from(topic)]),
+      Buffer.from([255, 255, 255, 255]),
+    ]),
+  });
+  const reads = (members: ReturnType<typeof member>[], protocolType = 'consumer') =>
+    readsTopic({ members, protocolType }, 'txn.check.shop');
+
+  it('could answer where one of them reads the check topic', () => {
+    expect(reads([])).toBe(false);
+    expect(reads([member('orders')])).toBe(false);
+    expect(reads([member('orders'), member('a', 'txn.check.shop')])).toBe(true);
+    expect(reads([{ ...member(), memberMetadata: Buffer.alloc(0) }])).toBe(false);
+    expect(reads([{ ...member(), memberMetadata: Buffer.from('0001ffffffff7fff', 'hex') }])).toBe(false);
+    expect(reads([member('orders')], 'connect')).toBe(true);
   });
 });
 

@@ -1,0 +1,35 @@
+/** Whether a group's members read its check topic: only then a check could be answered. Pure. */
+import type { DescribeGroupsResponseDescribedGroupInput } from '../../../../protocol/generated/15-describe-groups.ts';
+
+/** The subscription's topics stand behind its version. */
+const topicsAt = 2;
+
+/**
+ * True where a member subscribes to the topic. A group between two generations has nobody who reads; of members of a protocol that
+ * says nothing of topics it is taken for granted.
+ */
+export function readsTopic(
+  { members, protocolType }: Pick<DescribeGroupsResponseDescribedGroupInput, 'members' | 'protocolType'>,
+  topic: string,
+): boolean {
+  if (protocolType !== 'consumer') return members.length > 0;
+  return members.some(({ memberMetadata }) => subscribedTopics(memberMetadata)?.includes(topic) ?? false);
+}
+
+/** Of a consumer's subscription, all versions; undefined where it is none. */
+function subscribedTopics(metadata: Uint8Array): readonly string[] | undefined {
+  const bytes = Buffer.from(metadata.buffer, metadata.byteOffset, metadata.byteLength);
+  if (bytes.length < topicsAt + 4) return undefined;
+  const count = bytes.readInt32BE(topicsAt);
+  const topics: string[] = [];
+  let at = topicsAt + 4;
+  for (let index = 0; index < count; index++) {
+    if (at + 2 > bytes.length) return undefined;
+    const length = bytes.readInt16BE(at);
+    at += 2;
+    if (length < 0 || at + length > bytes.length) return undefined;
+    topics.push(bytes.toString('utf8', at, at + length));
+    at += length;
+  }
+  return topics;
+}
