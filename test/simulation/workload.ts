@@ -64,9 +64,18 @@ interface Trim {
   ackedAt: number;
 }
 
+interface Drop {
+  /** Gone for sure since that moment. */
+  ackedAt: number;
+  /** The same, counted in operations. */
+  goneSince: number;
+}
+
 interface QueueModel {
   readonly id: number;
   readonly known: Map<number, Known>;
+  /** Entries that a rewrite was told to drop, by base offset. */
+  readonly drops: Map<number, Drop>;
   trims: Trim[];
 }
 
@@ -132,6 +141,7 @@ export class Workload {
   >();
   private readonly linkedBodies = new Set<string>();
   private nextGroup = 1;
+  private operations = 0;
   private nextQueue = 10;
   private storageId: string | undefined;
   private epoch = -1;
@@ -174,7 +184,7 @@ export class Workload {
   }
 
   private begin(engine: StorageEngine): void {
-    for (const id of firstQueues) this.queues.set(id, { id, known: new Map(), trims: [] });
+    for (const id of firstQueues) this.queues.set(id, { id, known: new Map(), drops: new Map(), trims: [] });
     this.updateCatalogue(engine, new Map([['c0', 'first']]), firstQueues, []);
   }
 
@@ -182,6 +192,7 @@ export class Workload {
   operate(): void {
     const { engine } = this;
     if (engine === undefined) return;
+    this.operations++;
     const dice = this.random();
     if (dice < 0.56) this.appendGroup(engine);
     else if (dice < 0.7) this.read(engine);
@@ -193,7 +204,8 @@ export class Workload {
     else if (dice < 0.86) this.makeDurable(engine);
     else if (dice < 0.91) this.trim(engine);
     else if (dice < 0.95) this.changeCatalogue(engine);
-    else if (dice < 0.97) this.acquireLease(engine);
+    else if (dice < 0.965) this.acquireLease(engine);
+    else if (dice < 0.98) this.rewrite(engine);
     else this.getRow(engine);
   }
 
@@ -512,7 +524,9 @@ export class Workload {
   private mayBeGone(source: LinkSource | undefined): boolean {
     if (source === undefined) return false;
     const trims = this.queues.get(source.queue)?.trims ?? [];
-    return !this.current.queues.has(source.queue) || trims.some(({ toOffset }) => toOffset > source.offset);
+    const { queue, offset } = source;
+    const isDropped = this.isInGap(this.queues.get(queue), offset);
+    return !this.current.queues.has(queue) || isDropped || trims.some(({ toOffset }) => toOffset > offset);
   }
 
   // ---- reads
@@ -532,6 +546,7 @@ export class Workload {
         : dice < 0.06
           ? before.startOffset - 1
           : before.startOffset + Math.floor(this.random() * (span + 1));
+    const asked = this.operations;
     const maxBytes = Math.floor(this.random() * this.random() * 20_000);
     const atLeastOne = this.random() < 0.8;
     const { life } = this;
@@ -550,9 +565,9 @@ export class Workload {
         if (isLeft) this.fail(`queue ${queue.id} is damaged at ${result.baseOffset}`);
       } else {
         const payloads = this.parse(queue, result.payloads);
-        this.checkPayloads(queue, payloads, fromOffset);
+        this.checkPayloads(queue, payloads, fromOffset, asked);
         const end = payloads.length === 0 ? fromOffset : payloads.at(-1)!.baseOffset + payloads.at(-1)!.count;
-        if (result.nextOffset !== end)
+        if (this.afterGap(queue, end, result.nextOffset) !== result.nextOffset)
           this.fail(`a read of queue ${queue.id} ended at ${end} and says ${result.nextOffset}`);
         if (after !== undefined && end > after.visibleEndOffset)
           this.fail(`a read of queue ${queue.id} passes the visible end ${after.visibleEndOffset}`);
@@ -580,15 +595,41 @@ export class Workload {
     }
   }
 
-  private checkPayloads(queue: QueueModel, payloads: readonly TestPayload[], fromOffset: number): void {
+  private checkPayloads(
+    queue: QueueModel,
+    payloads: readonly TestPayload[],
+    fromOffset: number,
+    asked: number,
+  ): void {
     let next = fromOffset;
     for (const payload of payloads) {
       const { baseOffset, count } = payload;
-      if (baseOffset > next || baseOffset + count <= next || (baseOffset < next && next !== fromOffset))
-        this.fail(`queue ${queue.id}: ${payload.body} is at ${baseOffset}+${count}, where ${next} is due`);
+      const isFirst = next === fromOffset;
+      const due = this.afterGap(queue, next, baseOffset);
+      if (baseOffset > due || baseOffset + count <= next || (baseOffset < next && !isFirst))
+        this.fail(`queue ${queue.id}: ${payload.body} is at ${baseOffset}+${count}, where ${due} is due`);
+      if ((queue.drops.get(baseOffset)?.goneSince ?? never) < asked)
+        this.fail(`queue ${queue.id}: ${payload.body} at ${baseOffset} was dropped and is there`);
       next = baseOffset + count;
       this.checkPayload(queue, payload);
     }
+  }
+
+  /** From an offset on over entries that may be dropped, at most to `until`. */
+  private afterGap(queue: QueueModel, from: number, until: number): number {
+    let next = from;
+    while (next < until && this.isInGap(queue, next)) next++;
+    return next;
+  }
+
+  private isInGap(queue: QueueModel | undefined, offset: number): boolean {
+    if (queue === undefined || queue.drops.size === 0) return false;
+    for (let base = offset; base > offset - mostOffsets; base--) {
+      if (!queue.drops.has(base)) continue;
+      const known = queue.known.get(base);
+      if (known === undefined || base + known.group.entries[known.at]!.count > offset) return true;
+    }
+    return false;
   }
 
   private checkPayload(queue: QueueModel, payload: TestPayload): void {
@@ -627,7 +668,8 @@ export class Workload {
     const found: { base: number; entry: PlannedEntry; group: Group }[] = [];
     for (const [base, { group, at }] of queue.known) {
       const entry = group.entries[at]!;
-      if (base >= from && base + entry.count <= until) found.push({ base, entry, group });
+      if (base >= from && base + entry.count <= until && !queue.drops.has(base))
+        found.push({ base, entry, group });
     }
     return found.sort((a, b) => a.base - b.base);
   }
@@ -645,7 +687,7 @@ export class Workload {
       this.options.trace(`entries ${queue.id} ${from} ${found.length}`);
       let next: number | undefined;
       for (const facts of found) {
-        if (next !== undefined && facts.baseOffset !== next)
+        if (next !== undefined && facts.baseOffset !== this.afterGap(queue, next, facts.baseOffset))
           this.fail(`entries of queue ${queue.id}: ${facts.baseOffset} where ${next} is due`);
         next = facts.baseOffset + facts.count;
         this.checkFacts(queue, facts);
@@ -752,7 +794,12 @@ export class Workload {
     const queue = this.anyQueue();
     const bounds = engine.bounds(queue.id) as { startOffset: number; visibleEndOffset: number };
     const known = this.knownIn(queue, bounds.startOffset, bounds.visibleEndOffset);
-    const offsets = known.reduce((sum, { entry }) => sum + entry.count, 0);
+    let offsets = known.reduce((sum, { entry }) => sum + entry.count, 0);
+    for (const [base, { goneSince }] of queue.drops) {
+      const dropped = queue.known.get(base);
+      if (goneSince === never || dropped === undefined || base < bounds.startOffset) continue;
+      offsets += dropped.group.entries[dropped.at]!.count;
+    }
     const sizeBytes = engine.sizeBytes(queue.id);
     if (offsets === bounds.visibleEndOffset - bounds.startOffset && !this.isExcused) {
       const expected = known.reduce((sum, { entry }) => sum + entry.sizeBytes, 0);
@@ -856,6 +903,67 @@ export class Workload {
     this.ask('trim', life, work());
   }
 
+  /** Drops some of the entries of some queues, as a compaction does. */
+  private rewrite(engine: StorageEngine): void {
+    const queues = [...new Set([this.anyQueue(false), this.anyQueue(false)])].filter(
+      ({ id }) => id !== groupsQueue,
+    );
+    if (queues.length === 0) return;
+    const one = 2 + Math.floor(this.random() * 3);
+    const offered = queues.map(() => [] as { readonly base: number; readonly drop: Drop | undefined }[]);
+    const ends = queues.map(({ id }) => (engine.bounds(id) as { visibleEndOffset: number }).visibleEndOffset);
+    const requests = queues.map((queue, at) => ({
+      queue: queue.id,
+      untilOffset: this.random() < 0.5 ? ends[at]! : Math.floor(this.random() * (ends[at]! + 1)),
+      decide: (payload: Buffer, facts: EntryFacts): 'keep' | 'drop' => {
+        const { baseOffset: base, count } = facts;
+        this.checkFacts(queue, facts);
+        const [read] = this.parse(queue, [payload]);
+        if (read !== undefined) this.checkPayload(queue, read);
+        const isDropped = (base * 7 + one) % one === 0 && count <= mostOffsets;
+        let drop = queue.drops.get(base);
+        if (isDropped && drop === undefined) {
+          drop = { ackedAt: never, goneSince: never };
+          queue.drops.set(base, drop);
+        }
+        offered[at]!.push({ base, drop: isDropped ? drop : undefined });
+        return isDropped ? 'drop' : 'keep';
+      },
+    }));
+    const { life } = this;
+    const work = async (): Promise<void> => {
+      const results = await engine.rewrite(requests);
+      if (this.isOver(life)) return;
+      this.options.trace(
+        `rewrite ${results.map((result) => `${result?.untilOffset} ${result?.bytesAfter}`)}`,
+      );
+      for (const [at, result] of results.entries()) {
+        const queue = queues[at]!;
+        if (result === undefined) {
+          if (this.current.queues.has(queue.id)) this.fail(`queue ${queue.id} is unknown to a rewrite`);
+          continue;
+        }
+        if (
+          (result.untilOffset > requests[at]!.untilOffset && offered[at]!.length > 0) ||
+          result.bytesAfter > result.bytesBefore
+        )
+          this.fail(
+            `a rewrite of queue ${queue.id} to ${requests[at]!.untilOffset} answers ${JSON.stringify(result)}`,
+          );
+        const bounds = engine.bounds(queue.id) as { visibleEndOffset: number } | undefined;
+        for (const { base, drop } of offered[at]!) {
+          const known = queue.known.get(base);
+          const end = known === undefined ? never : base + known.group.entries[known.at]!.count;
+          // The last visible entry stays; whether it was the last at that moment is not known here.
+          if (drop === undefined || end >= ends[at]! || bounds === undefined) continue;
+          drop.ackedAt = Math.min(drop.ackedAt, this.options.moment());
+          drop.goneSince = Math.min(drop.goneSince, this.operations);
+        }
+      }
+    };
+    this.ask('rewrite', life, work());
+  }
+
   private changeCatalogue(engine: StorageEngine): void {
     const values = new Map<string, string | null>();
     for (let left = 1 + Math.floor(this.random() * 2); left > 0; left--) {
@@ -908,7 +1016,8 @@ export class Workload {
       const queues = new Set(before.queues);
       for (const one of creates) {
         queues.add(one);
-        if (!this.queues.has(one)) this.queues.set(one, { id: one, known: new Map(), trims: [] });
+        if (!this.queues.has(one))
+          this.queues.set(one, { id: one, known: new Map(), drops: new Map(), trims: [] });
       }
       for (const one of drops) {
         queues.delete(one);
@@ -1054,10 +1163,14 @@ export class Workload {
         );
       if (visibleEndOffset !== (ends.get(queue.id) ?? 0))
         this.fail(`queue ${queue.id} ends at ${visibleEndOffset}, not at ${ends.get(queue.id) ?? 0}`);
-      const due = (expected.get(queue.id) ?? []).filter(
-        ({ base, group, at }) => base + group.entries[at]!.count > startOffset,
-      );
-      const found = (await this.readQueue(engine, queue.id, startOffset)).map(
+      const payloads = await this.readQueue(engine, queue.id, startOffset);
+      const present = new Set(payloads.map(({ baseOffset }) => baseOffset));
+      const due = (expected.get(queue.id) ?? []).filter(({ base, group, at }) => {
+        const drop = queue.drops.get(base);
+        if (drop !== undefined && (drop.ackedAt <= crash.moment || !present.has(base))) return false;
+        return base + group.entries[at]!.count > startOffset;
+      });
+      const found = payloads.map(
         (payload) => `${payload.body}@${payload.baseOffset}+${payload.count}e${payload.epoch}`,
       );
       this.expectSame(
@@ -1077,6 +1190,11 @@ export class Workload {
       if (!goesOn) continue;
       queue.trims = [{ toOffset: startOffset, ackedAt: -1 }];
       queue.known.clear();
+      for (const [base] of queue.drops) {
+        // What is behind the start may be there or not; nobody can tell.
+        if (present.has(base) || base >= visibleEndOffset) queue.drops.delete(base);
+        else queue.drops.set(base, { ackedAt: -1, goneSince: -1 });
+      }
       for (const { base, group, at } of expected.get(queue.id) ?? []) {
         group.offsets[at] = base;
         queue.known.set(base, { group, at });
@@ -1174,6 +1292,8 @@ interface ExpectedOutcome {
 
 const appended: ExpectedOutcome = { outcome: 'appended' };
 const batchesKept = 5;
+/** Of an entry. */
+const mostOffsets = 8;
 
 function record(producers: Map<string, ProducerModel>, facts: ProducerFacts, known: Known): void {
   const key = `${facts.countsForQueue}/${facts.producerId}`;
