@@ -11,6 +11,8 @@ import type { AdminServer } from './admin/admin-server.ts';
 import type { AdminSource, BrokerState, BrokerStatus } from './admin/admin-source.ts';
 import type { ClockAdmin, DelayAdmin } from './admin/delay-admin.ts';
 import { delaySource } from './admin/delay-source.ts';
+import type { GroupSettingsAdmin, HalfAdmin } from './admin/half-admin.ts';
+import { groupSettingsSource, halfSource } from './admin/half-source.ts';
 import { connectionSettings, type StartConfig } from './config.ts';
 import { connectionMetrics } from './connection/connection-metrics.ts';
 import { ConnectionServer } from './connection/connection-server.ts';
@@ -42,6 +44,7 @@ import { type BackupOptions, BackupRefusedError, type BackupReport, canBackUp } 
 import { resolveDestination } from './storage/backup-destination.ts';
 import type { StorageEngine } from './storage/engine.ts';
 import { brokerMetrics } from './telemetry/broker-metrics.ts';
+import { halfMetrics } from './telemetry/half-metrics.ts';
 import { MetricRegistry } from './telemetry/metrics.ts';
 import { processMetrics } from './telemetry/process-metrics.ts';
 import { spaceMetrics } from './telemetry/space-metrics.ts';
@@ -137,6 +140,7 @@ export class Gateway implements AdminSource {
     this.registry.add(spaceMetrics(() => engine.spaceFacts()));
     this.registry.add(compactionMetrics(() => this.compaction.figures, clock));
     this.registry.add(timerMetrics(() => timerFigures(this.features)));
+    this.registry.add(halfMetrics(() => this.features.half.figures));
     this.registry.add(connectionMetrics(this.server, (apiKey) => apiByKey(apiKey)?.name ?? String(apiKey)));
     void engine.failed.then((error) => this.fatal(error));
   }
@@ -164,6 +168,14 @@ export class Gateway implements AdminSource {
     const { topics } = this.services;
     const { operations } = this.features.delay;
     return delaySource({ topics, operations, clock: this.options.clock });
+  }
+
+  get halfMessages(): HalfAdmin {
+    return halfSource(this.features.half);
+  }
+
+  get groupSettings(): GroupSettingsAdmin {
+    return groupSettingsSource(this.services.groupConfigs);
   }
 
   get virtualClock(): ClockAdmin | undefined {

@@ -8,6 +8,8 @@ import type { AdminSource } from './admin-source.ts';
 import { backupRoutes } from './routes/backup.ts';
 import { clockRoutes } from './routes/clock.ts';
 import { delayedRoutes } from './routes/delayed.ts';
+import { groupSettingsRoutes } from './routes/group-settings.ts';
+import { halfMessageRoutes } from './routes/half-messages.ts';
 import { healthRoutes } from './routes/health.ts';
 import { metricsRoutes } from './routes/metrics.ts';
 import { statusRoutes } from './routes/status.ts';
@@ -38,6 +40,8 @@ export function adminApp(source: AdminSource): Hono {
   metricsRoutes(app, source);
   statusRoutes(app, source);
   if (source.delayed !== undefined) delayedRoutes(app, source.delayed);
+  if (source.halfMessages !== undefined) halfMessageRoutes(app, source.halfMessages);
+  if (source.groupSettings !== undefined) groupSettingsRoutes(app, source.groupSettings);
   clockRoutes(app, source.virtualClock, longestAdvanceMs);
   backupRoutes(app, source);
   app.notFound((context) => context.json({ error: 'there is nothing here' }, 404));

@@ -2,6 +2,7 @@
 
 import type { BackupOptions, BackupReport } from '../storage/backup.ts';
 import type { ClockAdmin, DelayAdmin } from './delay-admin.ts';
+import type { GroupSettingsAdmin, HalfAdmin } from './half-admin.ts';
 
 export type BrokerState = 'starting' | 'ready' | 'draining' | 'stopped' | 'failed';
 
@@ -41,6 +42,8 @@ export interface AdminSource {
   /** One scrape in Prometheus' text format. */
   metrics(): string;
   readonly delayed?: DelayAdmin;
+  readonly halfMessages?: HalfAdmin;
+  readonly groupSettings?: GroupSettingsAdmin;
   /** Where the clock can be moved. */
   readonly virtualClock?: ClockAdmin | undefined;
 }

@@ -159,6 +159,7 @@ export const groupConfigDefinitions: readonly ConfigDefinition[] = [
 const definitionByName = new Map(groupConfigDefinitions.map((each) => [each.name, each]));
 
 const brokerFallbacks: ReadonlyMap<string, BrokerKey> = new Map<string, BrokerKey>([
+  ...halfGroupKeys.map(({ name }) => [name, name] as const),
   ['consumer.assignment.interval.ms', 'group.consumer.assignment.interval.ms'],
   ['consumer.heartbeat.interval.ms', 'group.consumer.heartbeat.interval.ms'],
   ['consumer.session.timeout.ms', 'group.consumer.session.timeout.ms'],

@@ -1,9 +1,9 @@
 /** The settings that a producer group has for its half messages; it is the consumer group of the same id that has them. */
-import { atLeast, type ConfigDefinition, define } from '../../configuration/config-definition.ts';
+import { atLeast, define } from '../../configuration/config-definition.ts';
 
 const dynamic = { update: 'cluster-wide' } as const;
 
-export const halfGroupKeys: readonly ConfigDefinition[] = [
+export const halfGroupKeys = [
   define(
     'rmq.txn.timeout.ms',
     'INT',
@@ -36,4 +36,4 @@ export const halfGroupKeys: readonly ConfigDefinition[] = [
     'Checks are also posted there; its origin must be one of rmq.txn.check.url.allow. Empty: only the check topic.',
     dynamic,
   ),
-];
+] as const;

@@ -91,6 +91,8 @@ export class HalfChecks implements TimerHandler {
   private readonly troubled = new Set<string>();
   checked = 0;
   discarded = 0;
+  /** Half messages given up, in a discard topic or without. */
+  ended = 0;
 
   constructor(options: HalfChecksOptions) {
     this.options = options;
@@ -220,7 +222,10 @@ export class HalfChecks implements TimerHandler {
       conditions: [halfHolds(id, half)],
       scheduled: [{ timer: ended.timer }],
       sizeBytes: sizeOf(entries),
-      fired: () => void this.discarded++,
+      fired: () => {
+        this.discarded++;
+        this.ended++;
+      },
     };
   }
 
@@ -233,6 +238,7 @@ export class HalfChecks implements TimerHandler {
       conditions: [halfHolds(id, half)],
       scheduled: [{ timer: ended.timer }],
       sizeBytes: entryOverheadBytes,
+      fired: () => void this.ended++,
     };
   }
 

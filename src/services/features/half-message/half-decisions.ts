@@ -80,6 +80,8 @@ export class HalfDecisions {
   private readonly options: HalfDecisionsOptions;
   /** By row: what is decided there now. */
   private readonly underWay = new Map<string, Promise<unknown>>();
+  /** Half messages decided. */
+  ended = 0;
   readonly done = { commit: 0, rollback: 0, unknown: 0 };
 
   constructor(options: HalfDecisionsOptions) {
@@ -171,12 +173,14 @@ export class HalfDecisions {
       }
       if (entries.length + changes.length === 0) {
         await engine.whenDurable();
+        for (const { verdict } of decisions) this.done[verdict] += 1;
         return { answers, baseOffset: -1 };
       }
       const results = await engine.append({ durability: 'sync', entries, changes, conditions });
       if (results.every(({ outcome }) => outcome === 'appended')) {
         for (const plan of plans as PlannedDecision[]) {
           for (const timer of plan.gone) timers.removed(timer);
+          this.ended += plan.gone.length;
           for (const timer of plan.put) timers.added(timer);
         }
         for (const { verdict } of decisions) this.done[verdict] += 1;

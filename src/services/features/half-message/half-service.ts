@@ -14,6 +14,7 @@ import { timerKinds } from '../timers/timer-kinds.ts';
 import { CheckCallback, type HttpPost } from './check-callback.ts';
 import { type CheckSettings, HalfChecks, HalfOutcomeExpiry } from './half-checks.ts';
 import { HalfDecisions } from './half-decisions.ts';
+import type { Verdict } from './half-headers.ts';
 import { HalfRedrive } from './half-redrive.ts';
 import { HalfStep } from './half-step.ts';
 import { HalfTopics, type HalfTopicsOptions } from './half-topics.ts';
@@ -36,6 +37,16 @@ export interface HalfServiceOptions {
   readonly post?: HttpPost;
 }
 
+/** Counted since the start, but for `pending`: as counted at the last pass over all timers, and what came and ended since. */
+export interface HalfServiceFigures {
+  readonly pending: number | undefined;
+  readonly stored: number;
+  readonly checks: number;
+  readonly discarded: number;
+  readonly decisions: Readonly<Record<Verdict, number>>;
+  readonly callbacks: { readonly asked: number; readonly failed: number };
+}
+
 const hiddenName = '__rmq_half';
 const hiddenShards = 8;
 
@@ -45,6 +56,7 @@ export class HalfService {
   readonly redrive: HalfRedrive;
   readonly callback: CheckCallback;
   readonly step: HalfStep;
+  private pendingAtStart: number | undefined;
   /** Before those of delayed records, in the order in which the append service asks them. */
   readonly steps: readonly AppendStep[];
 
@@ -97,6 +109,27 @@ export class HalfService {
       timeoutMsOf: (group) => groupConfigs.int(group, 'rmq.txn.timeout.ms'),
     });
     this.steps = [new TxnOpStep(this.decisions), this.step];
+    trim.onCounted(() => {
+      const counted = trim.pendingByKind?.get(timerKinds.halfCheck) ?? 0;
+      this.pendingAtStart = counted - this.pendingSinceStart;
+    });
+  }
+
+  get figures(): HalfServiceFigures {
+    const { pendingAtStart, checks, step, decisions, callback } = this;
+    return {
+      pending:
+        pendingAtStart === undefined ? undefined : Math.max(0, pendingAtStart + this.pendingSinceStart),
+      stored: step.stored,
+      checks: checks.checked,
+      discarded: checks.discarded,
+      decisions: decisions.done,
+      callbacks: { asked: callback.asked, failed: callback.failed },
+    };
+  }
+
+  private get pendingSinceStart(): number {
+    return this.step.stored - this.decisions.ended - this.checks.ended;
   }
 
   close(): Promise<void> {

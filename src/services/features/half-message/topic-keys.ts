@@ -1,5 +1,6 @@
 /** The topic setting of half messages; rmq.message.type and rmq.role stand with those of delayed records. */
 import { define } from '../../configuration/config-definition.ts';
+import { halfGroupKeys } from './group-keys.ts';
 
 export const halfTopicKeys = [
   define(
@@ -12,6 +13,8 @@ export const halfTopicKeys = [
 ] as const;
 
 export const halfBrokerKeys = [
+  // What holds for groups that say nothing themselves.
+  ...halfGroupKeys,
   define(
     'rmq.txn.outcome.retention.ms',
     'LONG',

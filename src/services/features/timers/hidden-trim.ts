@@ -38,6 +38,7 @@ interface Waiting {
 export class HiddenTrim {
   private readonly options: HiddenTrimOptions;
   private readonly queues: QueueId[] = [];
+  private readonly listeners: (() => void)[] = [];
   private alarm: ClockTimer | undefined;
   private pass: Promise<unknown> = Promise.resolve();
   private bytesAfterPass = 0;
@@ -80,10 +81,11 @@ export class HiddenTrim {
 
   private async runIfDue(): Promise<void> {
     const bytes = await this.hiddenBytes();
+    if (bytes === 0 && this.pendingByKind === undefined) this.counted(new Map());
     if (bytes === 0) return;
     const ageMs = this.options.clock.monotonicMs() - this.passedAtMs;
     const hasGrown = bytes >= Math.max(leastBytes, 2 * this.bytesAfterPass);
-    if (!hasGrown && ageMs < longestIntervalMs) return;
+    if (!hasGrown && ageMs < longestIntervalMs && this.pendingByKind !== undefined) return;
     await this.runOnce();
   }
 
@@ -121,10 +123,20 @@ export class HiddenTrim {
     } finally {
       stop();
     }
-    this.pendingByKind = pending;
+    this.counted(pending);
     this.passedAtMs = this.options.clock.monotonicMs();
     this.bytesAfterPass = await this.hiddenBytes();
     return before - this.bytesAfterPass;
+  }
+
+  /** Called after each pass. */
+  onCounted(listener: () => void): void {
+    this.listeners.push(listener);
+  }
+
+  private counted(pending: ReadonlyMap<number, number>): void {
+    this.pendingByKind = pending;
+    for (const listener of this.listeners) listener();
   }
 
   private async giveBack({ queue, endOffset, offsets }: Waiting): Promise<void> {
