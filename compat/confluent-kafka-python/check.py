@@ -213,6 +213,50 @@ def admin_surface():
     assert topic not in admin.list_topics(timeout=20).topics
 
 
+def transactions():
+    source, target = create(), create(2)
+    produce(source, [(None, b"%d" % i, None, 0) for i in range(3)])
+    group = consumer()
+    group.subscribe([source])
+    until(30, "an assignment", lambda: group.poll(0.2) is not None or group.assignment())
+    producer = Producer({"bootstrap.servers": ADDRESS, "transactional.id": unique("txn"), "transaction.timeout.ms": 20000})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    producer.produce(target, b"never", partition=0)
+    producer.send_offsets_to_transaction([TopicPartition(source, 0, 1)], group.consumer_group_metadata(), 20)
+    producer.abort_transaction(20)
+    producer.begin_transaction()
+    producer.produce(target, b"a", partition=0)
+    producer.produce(target, b"b", partition=1)
+    producer.send_offsets_to_transaction([TopicPartition(source, 0, 2)], group.consumer_group_metadata(), 20)
+    producer.commit_transaction(20)
+    assert sorted(m.value() for m in read(target, 2, partitions=(0, 1))) == [b"a", b"b"]
+    committed, = group.committed([TopicPartition(source, 0)], timeout=20)
+    assert committed.offset == 2, committed
+    group.close()
+
+
+def fenced():
+    topic = create()
+    name = unique("txn")
+    first, second = (Producer({"bootstrap.servers": ADDRESS, "transactional.id": name}) for _ in range(2))
+    first.init_transactions(20)
+    first.begin_transaction()
+    first.produce(topic, b"never", partition=0)
+    first.flush(20)
+    second.init_transactions(20)
+    second.begin_transaction()
+    second.produce(topic, b"once", partition=0)
+    second.commit_transaction(20)
+    try:
+        first.commit_transaction(20)
+    except KafkaException as error:
+        assert error.args[0].name() in ("_FENCED", "PRODUCER_FENCED", "INVALID_PRODUCER_EPOCH"), error
+    else:
+        raise AssertionError("a fenced producer committed")
+    assert [m.value() for m in read(topic, 1)] == [b"once"]
+
+
 scenario("auto-creates a topic on first produce", auto_create)
 scenario("keys, nulls and headers come back as sent", content)
 for name in ("gzip", "snappy", "lz4", "zstd"):
@@ -227,3 +271,5 @@ scenario("commits survive a killed broker, metadata too", commits_survive)
 scenario("offsets by time and watermarks", offsets_for_times)
 scenario("a batch larger than max.message.bytes is refused by name", too_large)
 scenario("admin: topics, partitions, configs, offsets, records, cluster", admin_surface)
+scenario("transactions: commit, abort, offsets with records", transactions)
+scenario("transactions: the second of one id fences the first", fenced)

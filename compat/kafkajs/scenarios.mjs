@@ -323,5 +323,44 @@ await scenario('seek, pause and resume', 40, async () => {
   await reader.stop();
 });
 
+await scenario('transactions: commit, abort, offsets with records, read_committed', 60, async () => {
+  const [source, target] = [await createTopic(), await createTopic(2)];
+  await withProducer({}, (p) =>
+    p.send({ topic: source, messages: ['a', 'b', 'c'].map((value) => ({ value })) }),
+  );
+  const group = unique('group');
+  const transactionalId = unique('txn');
+  await withProducer({ transactionalId, maxInFlightRequests: 1, idempotent: true }, async (producer) => {
+    const aborted = await producer.transaction();
+    await aborted.send({ topic: target, messages: [{ value: 'never', partition: 0 }] });
+    await aborted.sendOffsets({
+      consumerGroupId: group,
+      topics: [{ topic: source, partitions: [{ partition: 0, offset: '1' }] }],
+    });
+    await aborted.abort();
+    const committed = await producer.transaction();
+    await committed.send({
+      topic: target,
+      messages: [
+        { value: 'a2', partition: 0 },
+        { value: 'b2', partition: 1 },
+      ],
+    });
+    await committed.sendOffsets({
+      consumerGroupId: group,
+      topics: [{ topic: source, partitions: [{ partition: 0, offset: '2' }] }],
+    });
+    const reader = await member(unique('group'), target);
+    await new Promise((wait) => setTimeout(wait, 1000));
+    assert.equal(reader.seen.length, 0);
+    await committed.commit();
+    await until(20, 'what was committed', () => reader.seen.length === 2);
+    await reader.stop();
+    assert.deepEqual(reader.seen.map(({ value }) => String(value)).sort(), ['a2', 'b2']);
+  });
+  const [{ partitions }] = await admin.fetchOffsets({ groupId: group, topics: [source] });
+  assert.equal(partitions.find((p) => p.partition === 0).offset, '2');
+});
+
 await admin.disconnect();
 process.exit(0);
