@@ -106,6 +106,11 @@ async function recordRun(
     workload.operate();
     await settle();
     for (let left = Math.floor(random() * 12); left > 0; left--) await loop.step();
+    // What is done in the background has its time.
+    if (random() < 0.06) {
+      const untilMs = loop.monotonicMs() + 150;
+      while (loop.monotonicMs() < untilMs && (await loop.step()));
+    }
   }
   for (let events = 0; workload.inFlight > 0 && events < stuckAfterEvents; events++) await loop.step();
   if (workload.inFlight > 0) workload.fail('calls are never answered');
