@@ -19,9 +19,9 @@ import {
   type ListenerInfo,
   NO_ANSWER,
 } from '../handlers/handler.ts';
-import { NoRoomError } from '../storage/no-room-error.ts';
 import { AssertionFailure } from '../util/assert.ts';
 import type { Log } from '../util/log.ts';
+import { NoRoomError } from '../util/no-room-error.ts';
 import type { ConnectionCounters } from './connection-counters.ts';
 import type { ConnectionSettings } from './connection-settings.ts';
 import type { FrameMemory } from './frame-memory.ts';

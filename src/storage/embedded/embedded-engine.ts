@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import { assert } from '../../util/assert.ts';
 import { type Clock, SystemClock } from '../../util/clock.ts';
 import { type Log, silentLog } from '../../util/log.ts';
+import { NoRoomError } from '../../util/no-room-error.ts';
 import { type BackupOptions, BackupRefusedError, type BackupReport, type BackupSource } from '../backup.ts';
 import type { CatalogueTable } from '../catalogue-table.ts';
 import type {
@@ -35,7 +36,6 @@ import type {
   SpaceFacts,
   StorageEngine,
 } from '../engine.ts';
-import { NoRoomError } from '../no-room-error.ts';
 import {
   defaultProducerWindowLimits,
   type ProducerWindow,

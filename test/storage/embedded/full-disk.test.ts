@@ -4,8 +4,8 @@ import { crc32c } from '../../../protocol/records/crc32c.ts';
 import { openEmbeddedEngine } from '../../../src/storage/embedded/embedded-engine.ts';
 import type { EmbeddedSettings } from '../../../src/storage/embedded/settings.ts';
 import type { AppendResult, StorageEngine } from '../../../src/storage/engine.ts';
-import { NoRoomError } from '../../../src/storage/no-room-error.ts';
 import { VirtualClock } from '../../../src/util/clock.ts';
+import { NoRoomError } from '../../../src/util/no-room-error.ts';
 import { SimulatedDisk } from '../../fakes/simulated-disk.ts';
 import { makePayload, testPayloadFormat } from '../test-payload.ts';
 
