@@ -43,6 +43,8 @@ export interface Outcome {
   /** Those that can be struck: all but what looks at the end whether everything is there. */
   readonly calls: readonly WatchedCall[];
   readonly struck: WatchedCall | undefined;
+  /** The first and the last call of the close in the middle. */
+  readonly closing: readonly [number, number];
   readonly hasStopped: boolean;
 }
 
@@ -58,11 +60,19 @@ export async function runScenario(
 ): Promise<Outcome> {
   const run = new FaultRun(strike, sites === 'all');
   run.watched.namesAfterStrike = sites === 'after the strike';
-  await run.all();
+  const unhandled = (error: unknown): void => void run.wrong.push(`nobody handled ${String(error)}`);
+  process.on('unhandledRejection', unhandled);
+  try {
+    await run.all();
+    await settle();
+  } finally {
+    process.off('unhandledRejection', unhandled);
+  }
   return {
     wrong: run.wrong,
     calls: run.watched.calls.slice(0, run.strikeable),
     struck: run.watched.struck,
+    closing: run.closing,
     hasStopped: run.hasEverStopped,
   };
 }
@@ -72,6 +82,7 @@ class FaultRun {
   hasStopped = false;
   hasEverStopped = false;
   strikeable = 0;
+  closing: readonly [number, number] = [0, 0];
   watched: WatchedDisk;
   private readonly clock = new VirtualClock();
   private disk = new SimulatedDisk({ seed: 5, capacityBytes });
@@ -179,12 +190,14 @@ class FaultRun {
     const { engine } = this;
     this.engine = undefined;
     if (engine === undefined) return;
+    const first = this.watched.calls.length + 1;
     try {
       await this.inTime('a close', engine.close());
     } catch (error) {
       if (this.watched.struck === undefined) this.fail(`a close failed: ${(error as Error).message}`);
     }
     await settle();
+    this.closing = [first, this.watched.calls.length];
     // The process is gone after it, however it went.
     if (this.hasStopped || isSync(this.watched.struck)) this.replaceDisk('none');
     else this.replaceDisk('kill');

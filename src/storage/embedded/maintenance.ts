@@ -103,6 +103,8 @@ export class Maintenance {
   private snapshotBytes = 0;
   private reclaimIsDue = false;
   private isClosing = false;
+  /** A seal failed while closing. */
+  private hasGivenUp = false;
   private roomPromise: Promise<void> | undefined;
   private roomResolve: (() => void) | undefined;
   private repairing = new Set<RunFile>();
@@ -348,9 +350,14 @@ export class Maintenance {
     this.stopWaiting();
     await this.removing;
     while (this.running !== undefined) await this.running;
-    if (this.parts.commitLog.appended > this.manifest.indexedTo || this.isAnythingOlder()) this.seal();
-    while (this.running !== undefined) await this.running;
     const { space, commitLog, logger } = this.parts;
+    if (!this.hasGivenUp && (commitLog.appended > this.manifest.indexedTo || this.isAnythingOlder()))
+      this.seal();
+    while (this.running !== undefined) await this.running;
+    if (this.hasGivenUp) {
+      logger.warn({}, 'the index could not be sealed: the next start makes it again from the log');
+      return;
+    }
     try {
       await space.withRoom(() =>
         this.write({ ...this.manifest, durablePosition: commitLog.durable, isClean: true }),
@@ -440,8 +447,9 @@ export class Maintenance {
           error instanceof RunDamagedError ||
           error instanceof IndexDamagedError;
         if (this.isClosing && passes) {
-          // Made again from the log by the next start.
+          // Made again from the log by the next start. Nothing may be sealed after it: its rows would be missing from the index.
           this.jobs = [];
+          this.hasGivenUp = true;
           return;
         }
         if (!passes) {

@@ -53,7 +53,8 @@ export class SegmentReader implements BlockSource {
   async close(): Promise<void> {
     const file = this.file;
     this.file = undefined;
-    await (await file?.catch(() => undefined))?.close();
+    const opened = await file?.catch(() => undefined);
+    await opened?.close().catch(() => {}); // it was only read from
   }
 }
 

@@ -27,3 +27,16 @@ test('every place that makes a file call, struck once', { timeout: 240_000 }, as
   expect(wrong).toEqual([]);
   expect(stops).toBeGreaterThan(0);
 });
+
+test('a close that lacks descriptors or room half-way loses nothing', { timeout: 240_000 }, async () => {
+  const whole = await runScenario(undefined);
+  const [first, last] = whole.closing;
+  expect(last - first).toBeGreaterThan(40);
+  const wrong: string[] = [];
+  for (let number = first; number <= last; number += 3) {
+    const fault = { kind: 'error', code: number % 2 === 0 ? 'EMFILE' : 'ENOSPC' } as const;
+    const outcome = await runScenario({ number, fault });
+    wrong.push(...outcome.wrong.map((what) => `${describeStrike(whole.calls[number - 1]!, fault)}: ${what}`));
+  }
+  expect(wrong).toEqual([]);
+});
