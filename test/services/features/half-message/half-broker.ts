@@ -13,7 +13,10 @@ import { DelayService } from '../../../../src/services/features/delay/delay-serv
 import type { HttpPost } from '../../../../src/services/features/half-message/check-callback.ts';
 import { HalfService } from '../../../../src/services/features/half-message/half-service.ts';
 import { HiddenTrim } from '../../../../src/services/features/timers/hidden-trim.ts';
-import { TimerEngine } from '../../../../src/services/features/timers/timer-engine.ts';
+import {
+  TimerEngine,
+  type TimerEngineSettings,
+} from '../../../../src/services/features/timers/timer-engine.ts';
 import { TopicCatalogue } from '../../../../src/services/topics/topic-catalogue.ts';
 import type { StorageEngine } from '../../../../src/storage/engine.ts';
 import type { VirtualClock } from '../../../../src/util/clock.ts';
@@ -32,6 +35,7 @@ export interface HalfBrokerOptions {
   readonly settings?: Readonly<Record<string, string>>;
   readonly messageType?: string;
   readonly post?: HttpPost;
+  readonly timerSettings?: Partial<TimerEngineSettings>;
 }
 
 export class HalfBroker {
@@ -76,7 +80,7 @@ export class HalfBroker {
     const config = new BrokerConfig(new Map(Object.entries(options.settings ?? {})));
     this.groupConfigs = new GroupConfigs(engine.catalogue, config);
     this.topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes, settingsByName });
-    this.timers = new TimerEngine({ engine, clock, log });
+    this.timers = new TimerEngine({ engine, clock, log, settings: options.timerSettings ?? {} });
     this.trim = new HiddenTrim({ engine, timers: this.timers, clock, log });
     const common = { engine, topics: this.topics, timers: this.timers, trim: this.trim, config, clock, log };
     const delay = new DelayService({ ...common, queues: delayQueues });
