@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type CrashPolicy, SimulatedDisk } from './simulated-disk.ts';
+import { type CrashPolicy, type Leftover, SimulatedDisk } from './simulated-disk.ts';
 
 async function write(
   disk: SimulatedDisk,
@@ -140,5 +140,37 @@ describe('the simulated disk', () => {
     await lock.release();
     await disk.lock('/d');
     await disk.crash('kill', 1).lock('/d');
+  });
+
+  test('tells what a power cut would have left at any moment of the past', async () => {
+    const disk = new SimulatedDisk({ seed: 1, remembersChanges: true });
+    await disk.mkdir('/d');
+    await disk.syncDirectory('/');
+    const file = await disk.open('/d/f', 'create');
+    await disk.syncDirectory('/d');
+    await file.write([Buffer.from('one')], 0);
+    const written = disk.moment;
+    await file.datasync();
+    await file.write([Buffer.alloc(9000, 'x')], 0);
+    await disk.rename('/d/f', '/d/g');
+    const at = (moment: number, leftover: Leftover): Record<string, string> => {
+      const found = disk.leftAt(moment, leftover);
+      return Object.fromEntries(found.files().map((path) => [path, found.contents(path).toString()]));
+    };
+    expect(at(written, { kind: 'none' })).toEqual({ '/d/f': '' });
+    expect(at(written, { kind: 'all' })).toEqual({ '/d/f': 'one' });
+    expect(at(disk.moment, { kind: 'none' })).toEqual({ '/d/f': 'one' });
+    expect(at(disk.moment, { kind: 'prefix', order: disk.moment - 1 })).toEqual({ '/d/f': 'x'.repeat(9000) });
+    expect(Object.keys(at(disk.moment, { kind: 'all' }))).toEqual(['/d/g']);
+    const [wrote] = disk.unsyncedAt(disk.moment);
+    expect(wrote!.writtenBytes).toBe(9000);
+    for (let seed = 1; seed < 8; seed++) {
+      const torn = at(disk.moment, { kind: 'torn', order: wrote!.order, unit: 'sector', seed })['/d/f']!;
+      expect(torn).toMatch(/^(x*|one)$/);
+      expect(torn.length === 3 || torn.length % 512 === 0).toBe(true);
+      const holed = at(disk.moment, { kind: 'torn', order: wrote!.order, unit: 'page', seed })['/d/f']!;
+      expect(holed).not.toBe('x'.repeat(9000));
+    }
+    expect((await disk.stat('/d/g'))?.sizeBytes).toBe(9000);
   });
 });
