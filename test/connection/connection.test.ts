@@ -254,7 +254,12 @@ describe('a client that does not read', () => {
 });
 
 describe('what is not served', () => {
-  const apiVersions = apiVersionsHandler({ handlers: [echo], featureLevels: undefined, clusterId: 'cluster', nodeId: 1 });
+  const apiVersions = apiVersionsHandler({
+    handlers: [echo],
+    featureLevels: undefined,
+    clusterId: 'cluster',
+    nodeId: 1,
+  });
 
   it('ends its connection after the answers before it, and says what it was', async () => {
     const slow = parked(slowKey);

@@ -100,9 +100,7 @@ describe('group settings', () => {
       defaultText,
     });
     const ours = groupConfigDefinitions.filter(({ name }) => !name.startsWith('rmq.'));
-    expect(ours.map(shape)).toEqual(
-      of('group').map((each) => shape(each as unknown as ConfigDefinition)),
-    );
+    expect(ours.map(shape)).toEqual(of('group').map((each) => shape(each as unknown as ConfigDefinition)));
   });
 });
 
