@@ -37,14 +37,11 @@ export function callSites(root: string): readonly CallSite[] {
   const visit = (node: ts.Node, source: ts.SourceFile): void => {
     if (ts.isCallExpression(node) && ts.isPropertyAccessExpression(node.expression)) {
       const declared = checker.getSymbolAtLocation(node.expression.name)?.declarations?.[0]?.parent;
-      if (
-        declared !== undefined &&
-        ts.isInterfaceDeclaration(declared) &&
-        interfaces.has(declared.name.text)
-      ) {
+      const owner = declared === undefined ? undefined : ownerOf(declared);
+      if (owner !== undefined) {
         const { line } = source.getLineAndCharacterOfPosition(node.expression.name.getStart(source));
         const file = relative(folder, source.fileName);
-        const call = `${declared.name.text}.${node.expression.name.text}`;
+        const call = `${owner}.${node.expression.name.text}`;
         found.push({ site: `${file}:${line + 1}`, call, name: `${file} ${functionAround(node)} ${call}` });
       }
     }
@@ -66,4 +63,14 @@ function functionAround(node: ts.Node): string {
     if (ts.isConstructorDeclaration(at)) return 'constructor';
   }
   return '';
+}
+
+/** The interface that a method is of, or that the class of it implements. */
+function ownerOf(declared: ts.Node): string | undefined {
+  if (ts.isInterfaceDeclaration(declared)) {
+    return interfaces.has(declared.name.text) ? declared.name.text : undefined;
+  }
+  return ts.isClassDeclaration(declared) && declared.name?.text.endsWith('FileSystem') === true
+    ? 'FileSystem'
+    : undefined;
 }

@@ -160,7 +160,11 @@ class FaultRun {
       const [result] = await engine.append(group(1, 'after', 'sync'));
       if (result?.outcome !== 'appended') this.fail(`an append after all is ${JSON.stringify(result)}`);
     });
-    await this.engine?.close().catch((error: Error) => this.fail(`the last close: ${error.message}`));
+    const { engine } = this;
+    if (engine === undefined) return;
+    await this.inTime('the last close', engine.close()).catch((error: Error) =>
+      this.fail(`the last close: ${error.message}`),
+    );
   }
 
   private async hasQueues(): Promise<boolean> {
