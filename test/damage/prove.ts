@@ -22,7 +22,7 @@ async function failuresWith(bug: SeededBug | undefined): Promise<readonly string
     const subject = (await import(pathToFileURL(program).href)) as {
       findFailures(count: number, seed: number): Promise<readonly string[]>;
     };
-    return await subject.findFailures(bug === undefined ? 100 : count, seed);
+    return await subject.findFailures(count, seed);
   } finally {
     await rm(directory, { recursive: true });
   }
@@ -39,10 +39,9 @@ function verdict(name: string, isRight: boolean, failures: readonly string[]): v
   console.log(`${isRight ? 'passed' : 'FAILED'}: ${name}${first}`);
 }
 
-if (wanted.length === 0) {
-  const failures = await failuresWith(undefined);
-  verdict('damages find nothing without a bug', failures.length === 0, failures);
-}
+// The same damages without a bug: what fails there too would prove nothing.
+const without = await failuresWith(undefined);
+verdict('damages find nothing without a bug', without.length === 0, without);
 for (const bug of seededBugs) {
   if (wanted.length > 0 && !wanted.some((name) => bug.name.includes(name))) continue;
   const failures = await failuresWith(bug);

@@ -330,7 +330,7 @@ export class RunFile implements BlockSource {
       if ((await file.sizeBytes()) !== reference.sizeBytes) throw damaged();
       const trailer = Buffer.alloc(trailerBytes);
       await file.read(trailer, 0, trailerBytes, reference.sizeBytes - trailerBytes);
-      if (trailer.readUInt32LE(20) !== magic) throw damaged();
+      if (trailer.readUInt32LE(20) !== magic || trailer.readUInt32LE(16) < 1) throw damaged();
       if (trailer.readUInt32LE(16) > runVersion) {
         throw new RunDamagedError(
           `index run ${path} is of a newer format than this version of Odradek knows`,
@@ -338,7 +338,8 @@ export class RunFile implements BlockSource {
       }
       const footerBytes = trailer.readUInt32LE(8);
       const footerAt = trailer.readDoubleLE(0);
-      if (footerAt + footerBytes + trailerBytes !== reference.sizeBytes) throw damaged();
+      // By subtraction: a sum would swallow a fraction that a flipped bit makes of a zero. No checksum covers the trailer.
+      if (!Object.is(footerAt, reference.sizeBytes - trailerBytes - footerBytes)) throw damaged();
       const footer = Buffer.allocUnsafe(footerBytes);
       await file.read(footer, 0, footerBytes, footerAt);
       const checksum = crc32c(footer, 0, footerBytes);

@@ -528,3 +528,19 @@ describe('the directory', () => {
     await (await open(disk)).close();
   });
 });
+
+test('every bit of the end of an index run is looked at', async () => {
+  const { disk, expected } = await manySegments();
+  const path = disk.files().find((one) => one.endsWith('.run'))!;
+  const end = disk.contents(path).length;
+  for (let bit = 0; bit < 24 * 8; bit++) {
+    const flipped = disk.crash('kill', bit);
+    flipped.damage(path, (bytes) => {
+      bytes[end - 24 + (bit >> 3)]! ^= 1 << (bit & 7);
+    });
+    const lines: string[] = [];
+    const engine = await open(flipped, { settings: smallSettings, log: recordingLog(lines) });
+    expect(lines.length, `bit ${bit}`).toBe(1);
+    if (bit % 48 === 0) expect(await bodies(engine, 1)).toEqual(expected);
+  }
+});
