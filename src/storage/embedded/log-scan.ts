@@ -61,6 +61,8 @@ export interface ScanResult {
   readonly durablePosition: number;
   /** What was lost, for the operator; empty unless losses were accepted. */
   readonly losses: readonly string[];
+  /** Those of them of which not even the header holds: where they stood in their queues nobody knows. */
+  readonly gaps: readonly string[];
   /** Bytes behind `end` that are not (whole groups of) intact entries. */
   readonly tornBytes: number;
 }
@@ -125,6 +127,7 @@ class LogScan {
   private readonly options: ScanOptions;
   private readonly header = new EntryHeader();
   private readonly losses: string[] = [];
+  private readonly gaps: string[] = [];
   private durablePosition: number;
   private segments: number[] = [];
   private window: SegmentWindow | undefined;
@@ -155,7 +158,13 @@ class LogScan {
         if (++seen % (longestPause * 1024) === 0) await new Promise<void>((resolve) => setImmediate(resolve));
       }
       const tornBytes = await this.bytesFrom(this.groupStart);
-      return { end: this.groupStart, durablePosition: this.durablePosition, losses: this.losses, tornBytes };
+      return {
+        end: this.groupStart,
+        durablePosition: this.durablePosition,
+        losses: this.losses,
+        gaps: this.gaps,
+        tornBytes,
+      };
     } finally {
       await this.window?.close();
     }
@@ -169,11 +178,11 @@ class LogScan {
     if (sizeBytes >= offsetIn(from)) return;
     const end = locationOf(segmentOf(from), sizeBytes);
     const lost = `everything from ${describeLocation(end)} on, which had been durable up to ${describeLocation(Math.max(from, this.durablePosition))}`;
-    this.lose(end, 'the file ends', lost);
+    this.lose(end, 'the file ends', lost, false);
   }
 
   /** Refuses the start, or notes what is lost. */
-  private lose(at: number, reason: string, lost: string): void {
+  private lose(at: number, reason: string, lost: string, isPlaceKnown: boolean): void {
     if (!this.options.acceptLoss) {
       throw new DataLossError(
         `the commit log is damaged at ${describeLocation(at)}: ${reason}, and what stood there was durable. ` +
@@ -181,6 +190,7 @@ class LogScan {
       );
     }
     this.losses.push(lost);
+    if (!isPlaceKnown) this.gaps.push(lost);
   }
 
   /** An entry that is wholly in memory and with which nothing is wrong: nearly all of them. Undefined for any other. */
@@ -231,9 +241,15 @@ class LogScan {
     const { header } = this;
     this.durablePosition = Math.max(this.durablePosition, header.durablePosition);
     if (!verdict.isPayloadIntact) {
-      const after = await this.damaged(at, 'the payload fails its checksum', at + verdict.bytes);
+      const isPlaceKnown = isQueueKind(header.kind);
+      const after = await this.damaged(
+        at,
+        'the payload fails its checksum',
+        at + verdict.bytes,
+        isPlaceKnown,
+      );
       // Queues keep it as it is: its offsets are taken, and a read of it says that it is damaged.
-      if (after !== undefined) this.take(window, at, verdict.bytes, isQueueKind(header.kind));
+      if (after !== undefined) this.take(window, at, verdict.bytes, isPlaceKnown);
       return after;
     }
     if (header.kind === kindSegmentEnd) {
@@ -304,7 +320,12 @@ class LogScan {
    * Something is wrong at `at`. Answers where to go on: undefined when the log ends before it; `resume`, or the next intact header,
    * when the loss is accepted. Throws when what was durable is lost.
    */
-  private async damaged(at: number, reason: string, resume?: number): Promise<number | undefined> {
+  private async damaged(
+    at: number,
+    reason: string,
+    resume?: number,
+    isPlaceKnown = false,
+  ): Promise<number | undefined> {
     const ahead = await this.searchAhead(at + 8);
     if (this.durablePosition <= at) return undefined;
     const until = resume ?? ahead;
@@ -312,7 +333,7 @@ class LogScan {
       until === undefined
         ? `everything from ${describeLocation(at)} on, which had been durable up to ${describeLocation(this.durablePosition)}`
         : `${describeLocation(at)} up to ${describeLocation(until)}`;
-    this.lose(at, reason, lost);
+    this.lose(at, reason, lost, isPlaceKnown);
     if (until === undefined) {
       // Nothing intact follows: the log ends here, with what is known to be whole.
       this.durablePosition = Math.min(this.durablePosition, at);

@@ -456,10 +456,10 @@ class Recovery {
       await fileSystem.mkdir(layout.consumeQueues);
       const rebuilt = await rebuildRun(this.runContext, reference, extent);
       for (const lost of rebuilt.losses) logger.error({ lost }, 'entries are damaged in the log');
-      if (rebuilt.losses.length > 0 && !this.options.acceptLoss) {
+      if (rebuilt.gaps.length > 0 && !this.options.acceptLoss) {
         // Its rows would be left out, and readers pass over them in silence.
         throw new DataLossError(
-          `${message}, and the log that it is made from is damaged too: ${rebuilt.losses[0]}. ` +
+          `${message}, and the log that it is made from is damaged too: ${rebuilt.gaps[0]}. ` +
             `Run: odradek log repair ${layout.root}`,
         );
       }

@@ -103,9 +103,15 @@ export async function rebuildRun(
   context: RunContext,
   reference: RunReference,
   extent: Extent | undefined,
-): Promise<{ readonly reference: RunReference; readonly losses: readonly string[] }> {
+): Promise<{
+  readonly reference: RunReference;
+  readonly losses: readonly string[];
+  /** Losses that left no row: readers would pass over them in silence. */
+  readonly gaps: readonly string[];
+}> {
   const { fileSystem, layout, crc32c, format, cache } = context;
   const losses: string[] = [];
+  const gaps: string[] = [];
   const parts: RunReference[] = [];
   for (const { from, to, without } of stretchesOf(reference, extent)) {
     const table = new ConsumeQueueTable();
@@ -142,9 +148,10 @@ export async function rebuildRun(
       segmentEnded: () => {},
     });
     losses.push(...result.losses);
+    gaps.push(...result.gaps);
     parts.push(await writeFrozenTable(context, table.freeze(from, to)));
   }
-  if (parts.length === 1) return { reference: parts[0]!, losses };
+  if (parts.length === 1) return { reference: parts[0]!, losses, gaps };
   const runs: RunFile[] = [];
   for (const part of parts) {
     runs.push(await RunFile.open(fileSystem, layout.consumeQueues, crc32c, cache, part));
@@ -162,5 +169,5 @@ export async function rebuildRun(
     run.retire();
     await fileSystem.unlink(`${layout.consumeQueues}/${runFileName(run.reference.number)}`);
   }
-  return { reference: merged, losses };
+  return { reference: merged, losses, gaps };
 }
