@@ -3,7 +3,7 @@
  * not told, so neither a crash between the two nor a lost answer makes them differ.
  */
 import { randomUUID } from 'node:crypto';
-import type { IHeaders, Kafka, Message, Producer } from 'kafkajs';
+import type { ConsumerConfig, IHeaders, Kafka, Message, Producer } from 'kafkajs';
 import {
   checkHeaders,
   halfValue,
@@ -95,6 +95,8 @@ export interface Check {
 
 export interface CheckOptions {
   readonly producerGroup: string;
+  /** Of the consumer that reads the checks: its session timeout, say. */
+  readonly consumer?: Omit<ConsumerConfig, 'groupId'>;
   /** Errors of `check`, and answers that came too late. The broker asks again. */
   readonly onError?: (error: unknown, check: Check) => void;
 }
@@ -110,7 +112,7 @@ export interface CheckAnswerer {
  */
 export async function checkLocal(
   kafka: Kafka,
-  { producerGroup, onError }: CheckOptions,
+  { producerGroup, consumer: settings, onError }: CheckOptions,
   check: (asked: Check) => Promise<Verdict>,
 ): Promise<CheckAnswerer> {
   const topic = checkTopicOf(producerGroup);
@@ -127,7 +129,7 @@ export async function checkLocal(
     await admin.disconnect();
   }
   const producer = kafka.producer();
-  const consumer = kafka.consumer({ groupId: producerGroup });
+  const consumer = kafka.consumer({ ...settings, groupId: producerGroup });
   await producer.connect();
   await consumer.connect();
   await consumer.subscribe({ topics: [topic], fromBeginning: true });
