@@ -28,9 +28,11 @@ export async function prepareAll(seed: number): Promise<readonly (Prepared & { r
   for (const isClosed of [true, false]) {
     for (const isCleaned of [true, false]) {
       const name = `${isClosed ? 'closed' : 'killed'}${isCleaned ? ', cleaned' : ''}`;
-      all.push(await prepare(name, seed + all.length, { isClosed, isCleaned }));
+      all.push(await prepare(name, seed + all.length, { isClosed, isCleaned, hasTail: false }));
     }
   }
+  const unsealed = { isClosed: false, isCleaned: false, hasTail: true };
+  all.push(await prepare('killed, not sealed', seed + all.length, unsealed));
   const mapped = [];
   for (const prepared of all) mapped.push({ ...prepared, map: await mapLog(prepared.files) });
   return mapped;

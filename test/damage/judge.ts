@@ -83,6 +83,9 @@ export async function judge(prepared: Prepared, map: LogMap, seed: number): Prom
   const wrong: string[] = [];
   const touched = touchedEntries(prepared.files, files, map);
   const lostBefore = await startAndRead(prepared, files.copy(), touched, wrong, 'start');
+  // Everything but the log is kept twice, or made again from it.
+  if (lostBefore === undefined && !done.path.includes('/commitlog/'))
+    wrong.push('start: refused, though the log is whole');
   const report = await repairDirectory({
     fileSystem: files,
     layout,

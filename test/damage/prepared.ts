@@ -209,11 +209,14 @@ class Preparation {
   }
 }
 
-/** `isClosed`: the last process ended cleanly. `isCleaned`: entries were dropped from the middle of queues. */
+/**
+ * `isClosed`: the last process ended cleanly. `isCleaned`: entries were dropped from the middle of queues. `hasTail`: much of the
+ * log has no index run and no snapshot yet.
+ */
 export async function prepare(
   name: string,
   seed: number,
-  { isClosed, isCleaned }: { isClosed: boolean; isCleaned: boolean },
+  { isClosed, isCleaned, hasTail }: { isClosed: boolean; isCleaned: boolean; hasTail: boolean },
 ): Promise<Prepared> {
   const preparation = new Preparation(seed);
   const files = new MemoryFiles();
@@ -229,7 +232,8 @@ export async function prepare(
   await preparation.trim(engine, 3, 0.2);
   // Killed: the next start begins another epoch, and writes other bytes where these were never made durable.
   let survivor = files.copy();
-  engine = await open(survivor);
+  const unsealed = { sealEntries: 2 ** 20, sealBytes: 2 ** 30, segmentBytes: 2 ** 18, reserveBytes: 0 };
+  engine = await open(survivor, hasTail ? { settings: { ...smallSettings, ...unsealed } } : {});
   older.push(survivor.copy());
   await preparation.work(engine, 80);
   if (isCleaned) {
