@@ -82,6 +82,7 @@ class FaultRun {
   hasStopped = false;
   hasEverStopped = false;
   strikeable = 0;
+  private isRecovering = false;
   closing: readonly [number, number] = [0, 0];
   watched: WatchedDisk;
   private readonly clock = new VirtualClock();
@@ -175,7 +176,11 @@ class FaultRun {
   private async open(): Promise<void> {
     for (let attempt = 0; attempt < 2; attempt++) {
       try {
-        const engine = await this.inTime('an opening', openOn(this.watched, this.clock));
+        const opening = openOn(this.watched, this.clock).then((opened) => {
+          if (this.isRecovering) this.endStrikes();
+          return opened;
+        });
+        const engine = await this.inTime('an opening', opening);
         void engine.failed.then(() => {
           this.hasStopped = true;
           this.hasEverStopped = true;
@@ -217,7 +222,14 @@ class FaultRun {
     if (policy === 'none') this.forgetAsync();
     this.hasStopped = false;
     // The new start may be struck as well; what comes after it is not.
+    this.isRecovering = true;
     await this.open();
+    this.isRecovering = false;
+    this.endStrikes();
+  }
+
+  private endStrikes(): void {
+    if (this.watched.strike === undefined && this.strikeable > 0) return;
     this.watched.strike = undefined;
     this.strikeable = this.watched.calls.length;
   }

@@ -33,7 +33,7 @@ test('a close that lacks descriptors or room half-way loses nothing', { timeout:
   const [first, last] = whole.closing;
   expect(last - first).toBeGreaterThan(40);
   const wrong: string[] = [];
-  for (let number = first; number <= last; number += 3) {
+  for (let number = first; number <= last; number += 5) {
     const fault = { kind: 'error', code: number % 2 === 0 ? 'EMFILE' : 'ENOSPC' } as const;
     const outcome = await runScenario({ number, fault });
     wrong.push(...outcome.wrong.map((what) => `${describeStrike(whole.calls[number - 1]!, fault)}: ${what}`));
