@@ -3,7 +3,7 @@
  * not told, so neither a crash between the two nor a lost answer makes them differ.
  */
 import { randomUUID } from 'node:crypto';
-import type { ConsumerConfig, IHeaders, Kafka, Message, Producer } from 'kafkajs';
+import type { ConsumerConfig, IHeaders, Kafka, KafkaMessage, Message, Producer } from 'kafkajs';
 import {
   checkHeaders,
   halfValue,
@@ -101,6 +101,9 @@ export interface CheckOptions {
   readonly onError?: (error: unknown, check: Check) => void;
 }
 
+/** Checks of a partition that are looked into and answered at the same time. */
+const answersAtOnce = 32;
+
 /** Answers checks until it is stopped. */
 export interface CheckAnswerer {
   stop(): Promise<void>;
@@ -133,13 +136,25 @@ export async function checkLocal(
   await producer.connect();
   await consumer.connect();
   await consumer.subscribe({ topics: [topic], fromBeginning: true });
+  const answer = async (asked: Check): Promise<void> => {
+    try {
+      await decide(producer, producerGroup, asked.txnId, await check(asked));
+    } catch (error) {
+      onError?.(error, asked);
+    }
+  };
   await consumer.run({
-    eachMessage: async ({ message }) => {
-      const asked = checkOf(message.key, message.value, message.headers ?? {});
-      try {
-        await decide(producer, producerGroup, asked.txnId, await check(asked));
-      } catch (error) {
-        onError?.(error, asked);
+    eachBatch: async ({ batch, heartbeat, resolveOffset, isRunning, isStale }) => {
+      // After an absence there may be several of one transaction: the last of them is answered.
+      const newest = new Map(batch.messages.map(({ key, offset }) => [key?.toString('latin1'), offset]));
+      const isNewest = ({ key, offset }: KafkaMessage) => newest.get(key?.toString('latin1')) === offset;
+      for (let at = 0; at < batch.messages.length && isRunning() && !isStale(); at += answersAtOnce) {
+        const some = batch.messages.slice(at, at + answersAtOnce);
+        await Promise.all(
+          some.filter(isNewest).map(({ key, value, headers }) => answer(checkOf(key, value, headers ?? {}))),
+        );
+        resolveOffset(some.at(-1)!.offset);
+        await heartbeat();
       }
     },
   });

@@ -199,7 +199,7 @@ export class HalfKills {
     if (answer.topics[0]?.errorCode !== 0) throw new Error(`the topic: error ${answer.topics[0]?.errorCode}`);
     const settings = {
       'rmq.txn.timeout.ms': '500',
-      'rmq.txn.check.interval.ms': '1000',
+      'rmq.txn.check.interval.ms': '3000',
       'rmq.txn.check.max': '1000',
     };
     const set = await this.call((client) =>
