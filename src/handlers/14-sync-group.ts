@@ -9,7 +9,7 @@ import {
   syncGroupRequest,
   syncGroupResponse,
 } from '../../protocol/generated/14-sync-group.ts';
-import { syncError } from '../services/groups/classic-group-protocol.ts';
+import { syncError } from '../services/groups/classic/classic-group-protocol.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import { defineHandler } from './handler.ts';
 

@@ -1,5 +1,5 @@
 /** Who a group's member is, from the connection that it came by. */
-import type { MemberContext } from '../services/groups/classic-group-protocol.ts';
+import type { MemberContext } from '../services/groups/classic/classic-group-protocol.ts';
 import type { RequestContext } from './handler.ts';
 
 const firstJoinWithMemberIdRound = 4;

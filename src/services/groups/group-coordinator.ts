@@ -24,7 +24,7 @@ import {
   type LeftMember,
   type MemberContext,
   syncError,
-} from './classic-group-protocol.ts';
+} from './classic/classic-group-protocol.ts';
 import { type GroupRecord, groupRecordFormat, type TransactionEndRecord } from './group-records.ts';
 import type { GroupSettings } from './group-settings.ts';
 import { deadGroup, type GroupFilter, GroupStateMachine } from './group-state-machine.ts';

@@ -1,5 +1,5 @@
 /** The groups of one coordinator by id. Consumer groups (KIP-848) and share groups will be further kinds of `Group`. */
-import type { ClassicGroup } from './classic-group.ts';
+import type { ClassicGroup } from './classic/classic-group.ts';
 
 export type Group = ClassicGroup;
 

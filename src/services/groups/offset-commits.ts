@@ -7,8 +7,8 @@ import { type ErrorCode, errorCodes } from '../../../protocol/error-codes.ts';
 import type { Int64 } from '../../../protocol/wire/int64.ts';
 import { ZERO_UUID } from '../../../protocol/wire/uuid.ts';
 import type { Effects, MachineTimers } from '../coordinator/coordinator-machine.ts';
-import type { ClassicGroup } from './classic-group.ts';
-import { type ClassicGroupProtocol, validateMember } from './classic-group-protocol.ts';
+import type { ClassicGroup } from './classic/classic-group.ts';
+import { type ClassicGroupProtocol, validateMember } from './classic/classic-group-protocol.ts';
 import {
   type CommittedOffset,
   type CommittedOffsets,

@@ -3,17 +3,17 @@
  * nothing: classic-group-coordinator.ts does. What its last record says (`persisted`) is what a restart would find.
  */
 
-import type { JoinGroupResponseInput } from '../../../protocol/generated/11-join-group.ts';
-import { consumerProtocolSubscription } from '../../../protocol/generated/data-consumer-protocol-subscription.ts';
-import type { GroupMetadataValueInput } from '../../../protocol/generated/data-group-metadata-value.ts';
-import { ByteReader } from '../../../protocol/wire/byte-reader.ts';
-import { safeIntegerOrUndefined } from '../../../protocol/wire/int64.ts';
-import { assert } from '../../util/assert.ts';
-import type { Timer } from '../../util/clock.ts';
-import type { Ticket } from '../coordinator/coordinator-machine.ts';
-import type { Deadline } from '../coordinator/deadline.ts';
+import type { JoinGroupResponseInput } from '../../../../protocol/generated/11-join-group.ts';
+import { consumerProtocolSubscription } from '../../../../protocol/generated/data-consumer-protocol-subscription.ts';
+import type { GroupMetadataValueInput } from '../../../../protocol/generated/data-group-metadata-value.ts';
+import { ByteReader } from '../../../../protocol/wire/byte-reader.ts';
+import { safeIntegerOrUndefined } from '../../../../protocol/wire/int64.ts';
+import { assert } from '../../../util/assert.ts';
+import type { Timer } from '../../../util/clock.ts';
+import type { Ticket } from '../../coordinator/coordinator-machine.ts';
+import type { Deadline } from '../../coordinator/deadline.ts';
+import type { GroupRecord } from '../group-records.ts';
 import { ClassicGroupMember, type MemberProtocol, noAssignment } from './classic-group-member.ts';
-import type { GroupRecord } from './group-records.ts';
 
 /** Kafka's names. `Dead` is what a group is called that does not exist; an object never has that state. */
 export type ClassicGroupState = 'Empty' | 'PreparingRebalance' | 'CompletingRebalance' | 'Stable';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { errorName } from '../../../protocol/error-codes.ts';
-import { GroupHarness, minuteMs, subscription } from './group-machine-harness.ts';
+import { errorName } from '../../../../protocol/error-codes.ts';
+import { GroupHarness, minuteMs, subscription } from '../group-machine-harness.ts';
 
 describe('joining', () => {
   it('gives a new member its id first, and records the group', () => {

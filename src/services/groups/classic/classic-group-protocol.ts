@@ -6,18 +6,24 @@
  * assignment and is Stable. Joining lives in memory; what is recorded is the group with its assignment, when the leader has sent
  * it, and the group when it gets empty. After a crash the last recorded generation counts again.
  */
-import { type ErrorCode, errorCodes } from '../../../protocol/error-codes.ts';
-import type { JoinGroupRequest, JoinGroupResponseInput } from '../../../protocol/generated/11-join-group.ts';
-import type { HeartbeatRequest } from '../../../protocol/generated/12-heartbeat.ts';
-import type { SyncGroupRequest, SyncGroupResponseInput } from '../../../protocol/generated/14-sync-group.ts';
-import { assert } from '../../util/assert.ts';
-import type { Effects, MachineTimers, Ticket } from '../coordinator/coordinator-machine.ts';
-import { Deadline } from '../coordinator/deadline.ts';
+import { type ErrorCode, errorCodes } from '../../../../protocol/error-codes.ts';
+import type {
+  JoinGroupRequest,
+  JoinGroupResponseInput,
+} from '../../../../protocol/generated/11-join-group.ts';
+import type { HeartbeatRequest } from '../../../../protocol/generated/12-heartbeat.ts';
+import type {
+  SyncGroupRequest,
+  SyncGroupResponseInput,
+} from '../../../../protocol/generated/14-sync-group.ts';
+import { assert } from '../../../util/assert.ts';
+import type { Effects, MachineTimers, Ticket } from '../../coordinator/coordinator-machine.ts';
+import { Deadline } from '../../coordinator/deadline.ts';
+import type { GroupRecord } from '../group-records.ts';
+import { type GroupSettings, newMemberJoinTimeoutMs } from '../group-settings.ts';
+import type { GroupTable } from '../group-table.ts';
 import { ClassicGroup } from './classic-group.ts';
 import { ClassicGroupMember, type MemberProtocol, noAssignment } from './classic-group-member.ts';
-import type { GroupRecord } from './group-records.ts';
-import { type GroupSettings, newMemberJoinTimeoutMs } from './group-settings.ts';
-import type { GroupTable } from './group-table.ts';
 
 /** Who asks, as far as groups must know. */
 export interface MemberContext {

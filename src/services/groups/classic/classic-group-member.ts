@@ -1,7 +1,7 @@
 /** One member of a classic group, as the coordinator knows it. Only its group changes it. */
-import type { JoinGroupResponseInput } from '../../../protocol/generated/11-join-group.ts';
-import type { SyncGroupResponseInput } from '../../../protocol/generated/14-sync-group.ts';
-import type { Ticket } from '../coordinator/coordinator-machine.ts';
+import type { JoinGroupResponseInput } from '../../../../protocol/generated/11-join-group.ts';
+import type { SyncGroupResponseInput } from '../../../../protocol/generated/14-sync-group.ts';
+import type { Ticket } from '../../coordinator/coordinator-machine.ts';
 
 /** A way of assigning partitions that a member knows, with what it says about itself in it. */
 export interface MemberProtocol {

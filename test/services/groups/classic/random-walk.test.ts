@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { errorName } from '../../../protocol/error-codes.ts';
-import type { JoinGroupResponseInput } from '../../../protocol/generated/11-join-group.ts';
-import type { SyncGroupResponseInput } from '../../../protocol/generated/14-sync-group.ts';
-import { groupRecordFormat } from '../../../src/services/groups/group-records.ts';
-import { type Asked, GroupHarness, minuteMs } from './group-machine-harness.ts';
+import { errorName } from '../../../../protocol/error-codes.ts';
+import type { JoinGroupResponseInput } from '../../../../protocol/generated/11-join-group.ts';
+import type { SyncGroupResponseInput } from '../../../../protocol/generated/14-sync-group.ts';
+import { groupRecordFormat } from '../../../../src/services/groups/group-records.ts';
+import { type Asked, GroupHarness, minuteMs } from '../group-machine-harness.ts';
 
 /** Clients that do anything at any time, and what must hold whatever they do. */
 class Walk {
