@@ -39,6 +39,12 @@ describe('the judgement on a partition after a power cut', () => {
     expect(partition.allFailures.join()).toContain('records 7 to 7 of p were acknowledged 25 ms and more');
   });
 
+  test('finds any loss where every acknowledgement counts, also of one that came after the cut', () => {
+    const partition = afterCut(9);
+    partition.endAfterCut(150, Number.POSITIVE_INFINITY);
+    expect(partition.allFailures).toEqual(['topic-0: records 9 to 9 of p were acknowledged and are lost']);
+  });
+
   test('changes nothing where nothing acknowledged is lost', () => {
     const partition = afterCut(10);
     expect([...partition.endAfterCut(200, 200)]).toEqual([]);

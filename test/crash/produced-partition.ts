@@ -82,8 +82,8 @@ export class PartitionUnderTest {
   }
 
   /**
-   * The power was cut at `cutMs`, and the log was read to its end: whatever was acknowledged before `durableBeforeMs` must have come
-   * by, and what is lost must be the end of the log. Answers where each producer goes on that lost something acknowledged.
+   * The power was cut at `cutMs`, and the log was read to its end: whatever was acknowledged before `durableBeforeMs` (infinite: ever) must
+   * have come by, and what is lost must be the end of the log. Answers where each producer goes on that lost something acknowledged.
    */
   endAfterCut(cutMs: number, durableBeforeMs: number): ReadonlyMap<string, number> {
     const { journal, checker } = this;
@@ -94,9 +94,10 @@ export class PartitionUnderTest {
       const next = nextNumbers.get(producer) ?? 0;
       const due = journal.ackedUntilBefore(producer, durableBeforeMs);
       if (next < due) {
+        const aheadMs = (cutMs - durableBeforeMs).toFixed(0);
+        const when = Number.isFinite(durableBeforeMs) ? ` ${aheadMs} ms and more before the power cut` : '';
         this.failures.push(
-          `${journal.name}: records ${next} to ${due - 1} of ${producer} were acknowledged ${(cutMs - durableBeforeMs).toFixed(0)} ms and more ` +
-            `before the power cut and are lost`,
+          `${journal.name}: records ${next} to ${due - 1} of ${producer} were acknowledged${when} and are lost`,
         );
       }
       for (const lost of journal.ackedFrom(producer, next)) {

@@ -12,7 +12,7 @@ import { bundleWithBug } from './broker-process.ts';
 import { bundleBroker } from './bundled-broker.ts';
 import { type CrashTestOptions, runCrashTest } from './crash-test.ts';
 import { type Machine, machineOfKills } from './machine.ts';
-import { PowerCutMachine, whyNoPowerCuts } from './power-cut-machine.ts';
+import { choosePowerCuts } from './power-cut-machines.ts';
 import { type KnownBug, seededBugs, type Tester } from './seeded-bugs.ts';
 
 const root = resolve(dirname(process.argv[1]!), '../..');
@@ -77,7 +77,10 @@ const testers: Readonly<Record<Tester, FindFailures>> = {
     cycles: cyclesOfKills,
     flushPolicies: ['acks', 'interval', 'always'],
   }),
-  cuts: struckBroker(() => PowerCutMachine.make(), { cycles: cyclesOfCuts, flushPolicies: ['acks'] }),
+  cuts: struckBroker(async () => (await choosePowerCuts(root)).make!(11), {
+    cycles: cyclesOfCuts,
+    flushPolicies: ['acks'],
+  }),
 };
 
 const { values, positionals } = parseArgs({
@@ -85,9 +88,11 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 let wanted = values.tester as Tester[];
-const whyNoCuts = wanted.includes('cuts') ? await whyNoPowerCuts() : undefined;
-if (whyNoCuts !== undefined) {
-  console.log(`NO POWER CUT OF A REAL FILE SYSTEM CAN BE MADE, so that tester is not tested: ${whyNoCuts}`);
+const powerCuts = wanted.includes('cuts') ? await choosePowerCuts(root) : undefined;
+if (powerCuts !== undefined && powerCuts.make === undefined) {
+  console.log(
+    `NO POWER CUT OF A REAL FILE SYSTEM CAN BE MADE, so that tester is not tested: ${powerCuts.missing.join('; ')}`,
+  );
   wanted = wanted.filter((tester) => tester !== 'cuts');
 }
 let passed = 0;
