@@ -12,7 +12,7 @@
  */
 import { hostname } from 'node:os';
 import { configFromSettings } from './config.ts';
-import { Gateway } from './gateway.ts';
+import { Gateway } from './gateway/gateway.ts';
 import { createLog } from './telemetry/log.ts';
 import { type Clock, SystemClock } from './util/clock.ts';
 import type { LogLevel } from './util/log.ts';

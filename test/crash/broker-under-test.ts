@@ -2,7 +2,7 @@
  * The broker as the crash tests run it: the program loads and waits for a line `go KILL-POINT` on its input, then starts as `odradek`
  * does. It dies with the test that started it.
  */
-import '../../src/gateway.ts';
+import '../../src/gateway/gateway.ts';
 import '../../src/storage/embedded/embedded-engine.ts';
 import { armKillPoint } from './kill-points.ts';
 

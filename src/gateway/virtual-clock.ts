@@ -4,8 +4,8 @@
  */
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from './util/clock.ts';
-import { MovableClock } from './util/movable-clock.ts';
+import type { Clock } from '../util/clock.ts';
+import { MovableClock } from '../util/movable-clock.ts';
 
 const fileName = 'virtual-clock.json';
 

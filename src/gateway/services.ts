@@ -1,0 +1,139 @@
+/** Builds the services on an open engine, each with what it may know of the others; and closes them in the other order. */
+
+import { randomBytes } from 'node:crypto';
+import { statfs } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { StartConfig } from '../config.ts';
+import type { DataVolume, Services } from '../handlers/services.ts';
+import { AppendService, type AppendSettings } from '../services/append/append-service.ts';
+import type { BrokerConfig } from '../services/configuration/broker-config.ts';
+import { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
+import { FeatureLevels } from '../services/configuration/feature-levels.ts';
+import { GroupConfigs } from '../services/configuration/group-configs.ts';
+import { settingsByName } from '../services/features/delay/delay-op-step.ts';
+import { Features, type HiddenQueues } from '../services/features/features.ts';
+import { defaultFetchSettings, FetchService, type FetchSettings } from '../services/fetch/fetch-service.ts';
+import { GroupCoordinator } from '../services/groups/group-coordinator.ts';
+import { groupSettingsFrom } from '../services/groups/group-settings.ts';
+import { ProducerIds } from '../services/producers/producer-ids.ts';
+import { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
+import { OpenTransactions } from '../services/transactions/open-transactions.ts';
+import { TransactionCoordinator } from '../services/transactions/transaction-coordinator.ts';
+import { transactionSettingsFrom } from '../services/transactions/transaction-settings.ts';
+import type { StorageEngine } from '../storage/engine.ts';
+import type { GatewayOptions } from './options.ts';
+
+export interface BuiltServices extends Services {
+  readonly features: Features;
+  readonly openTransactions: OpenTransactions;
+}
+
+export function buildServices(
+  options: GatewayOptions,
+  engine: StorageEngine,
+  queues: HiddenQueues,
+): BuiltServices {
+  const { clock, log } = options;
+  const config = options.config.broker;
+  const dynamicConfig = new DynamicBrokerConfig(engine.catalogue, config);
+  const groupConfigs = new GroupConfigs(engine.catalogue, config);
+  const topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes, settingsByName });
+  const groups = new GroupCoordinator({
+    engine,
+    directory: topics,
+    clock,
+    log,
+    settings: groupSettingsFrom(config),
+  });
+  const features = new Features({ engine, queues, topics, groups, groupConfigs, config, clock, log });
+  const producerIds = new ProducerIds(engine.catalogue);
+  const transactionSettings = transactionSettingsFrom(config);
+  const openTransactions = new OpenTransactions({ engine, clock, limits: transactionSettings });
+  const transactions = new TransactionCoordinator({
+    engine,
+    directory: topics,
+    clock,
+    log,
+    settings: transactionSettings,
+    producerIds,
+    groups,
+    open: openTransactions,
+  });
+  const appends = new AppendService({
+    engine,
+    topics,
+    clock,
+    settings: appendSettings(config),
+    transactions,
+    steps: features.steps,
+  });
+  const fetches = new FetchService({
+    engine,
+    topics,
+    clock,
+    log: log.component('fetch'),
+    settings: fetchSettings(config),
+    stableOffsets: openTransactions,
+  });
+  return {
+    clock,
+    log,
+    engine,
+    config,
+    dynamicConfig,
+    groupConfigs,
+    topics,
+    dataVolume: dataVolume(options.config),
+    groups,
+    appends,
+    fetches,
+    producerIds,
+    transactions,
+    openTransactions,
+    featureLevels: new FeatureLevels(engine.catalogue, config.int('node.id')),
+    nodeId: config.int('node.id'),
+    features,
+  };
+}
+
+/** The settings in force, read at every use: they may change while the broker runs. */
+function appendSettings(config: BrokerConfig): AppendSettings {
+  return {
+    get flushPolicy() {
+      return config.string('rmq.flush.policy') as AppendSettings['flushPolicy'];
+    },
+  };
+}
+
+function fetchSettings(config: BrokerConfig): FetchSettings {
+  return {
+    ...defaultFetchSettings,
+    get maxAnswerBytes() {
+      return config.int('fetch.max.bytes');
+    },
+    get maxSessions() {
+      return config.int('max.incremental.fetch.session.cache.slots');
+    },
+  };
+}
+
+/** What DescribeLogDirs tells of where the data lies. */
+function dataVolume(config: StartConfig): DataVolume {
+  const path = resolve(config.dataDirectory);
+  return {
+    path,
+    async space() {
+      if (config.memory) return undefined;
+      const volume = await statfs(path);
+      return { totalBytes: volume.blocks * volume.bsize, usableBytes: volume.bavail * volume.bsize };
+    },
+  };
+}
+
+export async function closeServices(services: Services): Promise<void> {
+  await services.transactions.close();
+  await services.groups.close();
+  services.topics.close();
+  services.groupConfigs.close();
+  services.dynamicConfig.close();
+}
