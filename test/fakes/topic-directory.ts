@@ -35,6 +35,8 @@ export const testTopicSettings: TopicSettings = {
   delayMaxMs: 259_200_000,
   role: 'plain',
   producerGroup: '',
+  retryGroup: '',
+  takesDeadLetters: false,
 };
 
 export class FakeTopicDirectory implements TopicDirectory {

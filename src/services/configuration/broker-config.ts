@@ -5,6 +5,7 @@
 
 import { delayBrokerKeys } from '../features/delay/topic-keys.ts';
 import { halfBrokerKeys } from '../features/half-message/topic-keys.ts';
+import { retryGroupKeys } from '../features/retry/group-keys.ts';
 import { clusterKeys } from './broker-keys/cluster.ts';
 import { groupKeys } from './broker-keys/groups.ts';
 import { identityKeys } from './broker-keys/identity.ts';
@@ -31,6 +32,8 @@ const definitions = [
   ...ownKeys,
   ...delayBrokerKeys,
   ...halfBrokerKeys,
+  // What holds for groups that say nothing themselves.
+  ...retryGroupKeys,
 ] as const;
 
 type Definition = (typeof definitions)[number];

@@ -3,6 +3,8 @@
  * the broker's limits of it. Those that belong to kinds of groups that are not served are shown and cannot be changed.
  */
 import { halfGroupKeys } from '../features/half-message/group-keys.ts';
+import { retryGroupKeys } from '../features/retry/group-keys.ts';
+import { topicNameFault } from '../topics/topic-name.ts';
 import type { BrokerConfig, BrokerKey, ConfigSynonym } from './broker-config.ts';
 import {
   atLeast,
@@ -16,10 +18,18 @@ import {
   parseConfig,
   parseDefault,
   readConfig,
+  type Validator,
 } from './config-definition.ts';
 
 const absent = { update: 'cluster-wide', standing: 'absent' } as const;
 const waiting = (least: number) => ({ valid: atLeast(least), ...absent });
+
+const deadLetterTopicName: Validator = (value) => {
+  if (value === null || value === '') return undefined;
+  const name = String(value);
+  if (name.startsWith('__')) return `The name of a dead-letter topic must not start with '__'`;
+  return topicNameFault(name);
+};
 
 const kafkaDefinitions: readonly ConfigDefinition[] = [
   define(
@@ -41,15 +51,15 @@ const kafkaDefinitions: readonly ConfigDefinition[] = [
     'errors.deadletterqueue.copy.record.enable',
     'BOOLEAN',
     false,
-    'Dead letters carry the record, not only the reason.',
-    absent,
+    'Dead letters carry the record, not only the reason. Where the group says nothing: true with rmq.retry.enable, else false.',
+    { update: 'cluster-wide' },
   ),
   define(
     'errors.deadletterqueue.topic.name',
     'STRING',
     '',
-    'The dead-letter topic of the share group; empty for none.',
-    absent,
+    'The dead-letter topic of the group; empty for dlq.<group> with rmq.retry.enable, else for none.',
+    { valid: deadLetterTopicName, update: 'cluster-wide' },
   ),
   define(
     'share.assignment.interval.ms',
@@ -154,12 +164,13 @@ const kafkaDefinitions: readonly ConfigDefinition[] = [
 export const groupConfigDefinitions: readonly ConfigDefinition[] = [
   ...kafkaDefinitions,
   ...halfGroupKeys,
+  ...retryGroupKeys,
 ].sort((a, b) => (a.name < b.name ? -1 : 1));
 
 const definitionByName = new Map(groupConfigDefinitions.map((each) => [each.name, each]));
 
 const brokerFallbacks: ReadonlyMap<string, BrokerKey> = new Map<string, BrokerKey>([
-  ...halfGroupKeys.map(({ name }) => [name, name] as const),
+  ...[...halfGroupKeys, ...retryGroupKeys].map(({ name }) => [name, name] as const),
   ['consumer.assignment.interval.ms', 'group.consumer.assignment.interval.ms'],
   ['consumer.heartbeat.interval.ms', 'group.consumer.heartbeat.interval.ms'],
   ['consumer.session.timeout.ms', 'group.consumer.session.timeout.ms'],
@@ -256,6 +267,13 @@ export function checkGroupOverrides(overrides: ReadonlyMap<string, string>, brok
     }
   }
   for (const [name, text] of overrides) parseConfig(definitionByName.get(name)!, text);
+  const deadLetters = overrides.get('errors.deadletterqueue.topic.name') ?? '';
+  const prefix = broker.string('errors.deadletterqueue.topic.name.prefix') ?? '';
+  if (deadLetters !== '' && !deadLetters.startsWith(prefix)) {
+    throw new ConfigError(
+      `errors.deadletterqueue.topic.name must start with ${prefix} (errors.deadletterqueue.topic.name.prefix)`,
+    );
+  }
   const inForce = (name: string) => groupSetting(name, overrides, broker).value as number;
   for (const [name, least, most] of brokerLimits) {
     if (!overrides.has(name)) continue;

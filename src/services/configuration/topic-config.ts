@@ -5,6 +5,7 @@
 
 import { checkDelaySettings, delayFallbacks, delayTopicKeys } from '../features/delay/topic-keys.ts';
 import { halfTopicKeys } from '../features/half-message/topic-keys.ts';
+import { retryTopicKeys } from '../features/retry/topic-keys.ts';
 import type { TopicSettings } from '../topics/topic.ts';
 import type { BrokerConfig, BrokerKey, ConfigSynonym } from './broker-config.ts';
 import { gzipLevel } from './broker-keys/topics.ts';
@@ -106,7 +107,7 @@ const definitions = [
     'errors.deadletterqueue.group.enable',
     'BOOLEAN',
     false,
-    'Share groups may write what they cannot deliver to this topic.',
+    'Groups may write what they cannot deliver to this topic.',
     dynamic,
   ),
   define('file.delete.delay.ms', 'LONG', 60000, `How long a file to be deleted stays. ${oneLog}`, {
@@ -336,6 +337,7 @@ const definitions = [
   ),
   ...delayTopicKeys,
   ...halfTopicKeys,
+  ...retryTopicKeys,
 ] as const;
 
 export type TopicKey = (typeof definitions)[number]['name'];
@@ -502,5 +504,7 @@ export function topicSettings(overrides: ReadonlyMap<string, string>, broker: Br
     delayMaxMs: number('rmq.delay.max.ms'),
     role: value('rmq.role') as TopicSettings['role'],
     producerGroup: value('rmq.producer.group') as string,
+    retryGroup: value('rmq.retry.group') as string,
+    takesDeadLetters: value('errors.deadletterqueue.group.enable') as boolean,
   };
 }

@@ -10,6 +10,7 @@ import type { BrokerSettings } from '../configuration/broker-config.ts';
 import type { GroupConfigs } from '../configuration/group-configs.ts';
 import type { GroupCoordinator } from '../groups/group-coordinator.ts';
 import type { TopicCatalogue } from '../topics/topic-catalogue.ts';
+import { DeadLetterWriter } from './dead-letters/dead-letter-writer.ts';
 import { DelayService } from './delay/delay-service.ts';
 import { readsTopic } from './half-message/check-readers.ts';
 import { HalfService } from './half-message/half-service.ts';
@@ -39,6 +40,8 @@ export class Features {
   readonly trim: HiddenTrim;
   readonly delay: DelayService;
   readonly half: HalfService;
+  /** For whoever gives records up. */
+  readonly deadLetters: DeadLetterWriter;
   /** In the order in which the append service asks them. */
   readonly steps: readonly AppendStep[];
 
@@ -53,6 +56,7 @@ export class Features {
     const timers = new TimerEngine({ engine, clock, log });
     const trim = new HiddenTrim({ engine, timers, clock, log });
     const common = { engine, topics, timers, trim, config, clock };
+    this.deadLetters = new DeadLetterWriter({ engine, topics, groupConfigs, config, clock });
     this.timers = timers;
     this.trim = trim;
     this.delay = new DelayService({ ...common, queues: queues.delay, log });

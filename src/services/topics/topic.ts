@@ -33,9 +33,13 @@ export interface TopicSettings {
   readonly delayDefaultMs: number;
   readonly delayMaxMs: number;
   /** rmq.role: what producing to the topic does. */
-  readonly role: 'plain' | 'delay-op' | 'txn-op';
+  readonly role: 'plain' | 'delay-op' | 'txn-op' | 'retry';
   /** rmq.producer.group: whose half messages are decided here; empty: the name says it. */
   readonly producerGroup: string;
+  /** rmq.retry.group: whose failed records are produced here; empty: the name says it. */
+  readonly retryGroup: string;
+  /** errors.deadletterqueue.group.enable */
+  readonly takesDeadLetters: boolean;
 }
 
 export interface Partition {

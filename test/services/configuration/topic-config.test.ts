@@ -40,6 +40,8 @@ describe('topic settings', () => {
       delayMaxMs: 259200000,
       role: 'plain',
       producerGroup: '',
+      retryGroup: '',
+      takesDeadLetters: false,
     });
     const other = new BrokerConfig(
       given({ 'log.retention.minutes': '1', 'message.max.bytes': '5', 'log.cleanup.policy': 'compact' }),

@@ -240,8 +240,8 @@ export const groupKeys = [
     'errors.deadletterqueue.auto.create.topics.enable',
     'BOOLEAN',
     false,
-    'Dead-letter topics of share groups are created when first needed.',
-    { update: dynamic, standing: 'absent' },
+    'Dead-letter topics of groups without rmq.retry.enable are created when first needed; those with it have theirs anyway.',
+    { update: dynamic },
   ),
   define(
     'errors.deadletterqueue.topic.name.prefix',
@@ -250,7 +250,6 @@ export const groupKeys = [
     'What the names of dead-letter topics begin with.',
     {
       update: dynamic,
-      standing: 'absent',
     },
   ),
   define(

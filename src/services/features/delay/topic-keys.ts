@@ -22,8 +22,8 @@ export const delayTopicKeys = [
     'rmq.role',
     'STRING',
     'plain',
-    'What producing to the topic does: plain appends, delay-op acts on delayed records of the topic that its name delay.op.<topic> says, txn-op decides about half messages.',
-    { valid: oneOf('plain', 'delay-op', 'txn-op'), ...dynamic },
+    'What producing to the topic does: plain appends, delay-op acts on delayed records of the topic that its name delay.op.<topic> says, txn-op decides about half messages, retry delivers what failed again.',
+    { valid: oneOf('plain', 'delay-op', 'txn-op', 'retry'), ...dynamic },
   ),
 ] as const;
 
