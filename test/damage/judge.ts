@@ -38,7 +38,8 @@ export interface LogMap {
 
 const operatorErrors = new Set(['DataLossError', 'ManifestError']);
 const layout = layoutOf(root);
-const mostTries = 40;
+/** A damaged run is made again from the log while reads of it are refused. */
+const longestRebuildMs = 10_000;
 
 export async function mapLog(files: MemoryFiles): Promise<LogMap> {
   const entries: LogMap['entries'][number][] = [];
@@ -238,13 +239,14 @@ async function readAll(
       wrong.push(`${when}: queue ${queue} begins at ${bounds.startOffset}, not ${startOffset}`);
     const served = new Map<number, Buffer>();
     const damaged: [number, number][] = [];
-    for (let offset = Math.max(startOffset, bounds.startOffset), tries = 0; ; ) {
+    for (let offset = Math.max(startOffset, bounds.startOffset), refusedMs: number | undefined; ; ) {
       let result: Awaited<ReturnType<StorageEngine['read']>>;
       try {
         result = await engine.read(queue, { fromOffset: offset, maxBytes: 4000, atLeastOne: true });
       } catch (error) {
-        // A damaged run is made again from the log meanwhile.
-        if ((error as Error).name !== 'RunDamagedError' || ++tries > mostTries) {
+        refusedMs ??= performance.now();
+        const isOverdue = performance.now() - refusedMs > longestRebuildMs;
+        if ((error as Error).name !== 'RunDamagedError' || isOverdue) {
           wrong.push(`${when}: a read of queue ${queue} at ${offset} failed: ${(error as Error).message}`);
           break;
         }
