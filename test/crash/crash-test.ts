@@ -16,6 +16,7 @@ import { type ForeignClient, foreignTopic } from './foreign-clients.ts';
 import { IdempotentProducer } from './idempotent-producer.ts';
 import { PartitionJournal } from './journal.ts';
 import { anyKillPoint } from './kill-points-by-chance.ts';
+import { flushBeside, threadsOf } from './look-into-process.ts';
 import type { Machine } from './machine.ts';
 import { OffsetCommitter } from './offset-committer.ts';
 import { PartitionUnderTest } from './produced-partition.ts';
@@ -102,7 +103,9 @@ class CrashTest {
       { length: options.producers },
       (_, at) => new IdempotentProducer(`producer-${at}`, own, seededRandom(options.seed + at + 1)),
     );
-    this.committers = ['a', 'b'].map((name) => new OffsetCommitter(`group-${name}`, own[0]!.topic));
+    this.committers = ['a', 'b'].map(
+      (name) => new OffsetCommitter(`group-${name}`, own[0]!.topic, (group) => void this.lookWhyLong(group)),
+    );
   }
 
   async run(): Promise<CrashTestResult> {
@@ -287,6 +290,18 @@ class CrashTest {
       }
       partition.readToItsEnd();
     }
+  }
+
+  /** A coordinator is not ready for seconds: what the broker's threads wait for, what it said, and how long a flush beside it takes. */
+  private async lookWhyLong(group: string): Promise<void> {
+    const { machine, report } = this.options;
+    const { broker } = this;
+    if (broker === undefined) return;
+    report(
+      `${group}: the coordinator is not ready after 5 s; the broker said: ${broker.lastOutput.slice(-1500)}`,
+    );
+    report(await threadsOf(broker.processId));
+    report(await flushBeside(machine.dataDirectory));
   }
 
   private failuresSoFar(): string[] {

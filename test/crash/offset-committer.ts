@@ -15,6 +15,8 @@ const notReady = new Set<number>([
 ]);
 /** A flush on a busy machine may take seconds, and what was loaded is told only when it is durable. */
 const readyWithinMs = 60_000;
+/** After this long the machine and the broker are looked at, for the report. */
+const longMs = 5_000;
 
 export class OffsetCommitter {
   readonly failures: string[] = [];
@@ -22,10 +24,13 @@ export class OffsetCommitter {
   private sent = -1;
   private readonly group: string;
   private readonly topic: string;
+  private readonly whenLong: (group: string) => void;
 
-  constructor(group: string, topic: string) {
+  /** `whenLong`: called once for every answer that the coordinator keeps putting off. */
+  constructor(group: string, topic: string, whenLong: (group: string) => void = () => {}) {
     this.group = group;
     this.topic = topic;
+    this.whenLong = whenLong;
   }
 
   /** Looks whether what was committed is still there, then commits until the connection goes or `isStopping` says so. */
@@ -97,13 +102,19 @@ export class OffsetCommitter {
   private async whenReady(
     ask: () => Promise<{ errorCode: number; offset: number }>,
   ): Promise<number | undefined> {
-    const untilMs = performance.now() + readyWithinMs;
+    const startedMs = performance.now();
+    const untilMs = startedMs + readyWithinMs;
+    let isReported = false;
     for (;;) {
       const { errorCode, offset } = await ask();
       if (errorCode === errorCodes.NONE) return offset;
       if (!notReady.has(errorCode) || performance.now() > untilMs) {
         this.failures.push(`${this.group}: the coordinator answers ${errorName(errorCode)}`);
         return undefined;
+      }
+      if (!isReported && performance.now() > startedMs + longMs) {
+        isReported = true;
+        this.whenLong(this.group);
       }
       await new Promise((resolve) => setTimeout(resolve, 5));
     }

@@ -453,8 +453,13 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
   async #load(life: number, settling: readonly StateGroup[]): Promise<void> {
     const { engine, clock, queue, log, name } = this.#options;
     this.#loadIsSlow = false;
+    let waitsFor = 'earlier appends';
     const slow = clock.after(this.#limits.loadWaitMs, () => {
       if (life !== this.#life || this.#state !== 'loading') return;
+      log.warn(
+        { partition: name, waitsFor, waitMs: this.#limits.loadWaitMs },
+        'The state of a coordinator takes long to read; its clients are told to come again',
+      );
       this.#loadIsSlow = true;
       this.#waiting = [];
       const unanswered = [...this.#unanswered];
@@ -464,9 +469,12 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     const startedMs = clock.monotonicMs();
     try {
       for (const group of settling) await group.whenSettled;
+      waitsFor = 'the lease to be durable';
       this.#lease = await engine.acquireLease(name);
       const machine = this.#options.createMachine(this.#machineTimers());
+      waitsFor = 'the log to be durable';
       if (settling.length > 0 || life > 0) await engine.whenDurable();
+      waitsFor = 'reads of the log';
       const records = await this.#replayLog(machine, queue);
       const sizeBytes = await engine.sizeBytes(queue);
       if (life !== this.#life) return;
