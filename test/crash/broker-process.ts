@@ -3,7 +3,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { dirname, join, relative } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import { apiVersionsRequest, apiVersionsResponse } from '../../protocol/generated/18-api-versions.ts';
+import { BusyTimes } from './busy-times.ts';
 import { WireClient } from './wire-client.ts';
 
 /** A text of the sources to be replaced in the bundle: a bug put in to see that a test finds it. */
@@ -85,6 +88,8 @@ export class BrokerProcess {
   readonly port: number;
   /** Resolves with how it ended. */
   readonly ended: Promise<string>;
+  /** When it flushed, and when it could not run. */
+  readonly busyTimes: BusyTimes;
   private readonly child: ChildProcess;
   private output = '';
   private hasEnded = false;
@@ -98,6 +103,10 @@ export class BrokerProcess {
     child.stdout!.on('data', keep);
     child.stderr!.on('data', keep);
     child.stdin!.on('error', () => {});
+    // Its clock is the one that hrtime reads; performance.now has another beginning.
+    this.busyTimes = new BusyTimes(Number(process.hrtime.bigint()) / 1e6 - performance.now());
+    const witness = createInterface({ input: child.stdio[3] as Readable });
+    witness.on('line', (line) => this.busyTimes.take(line));
     this.ended = new Promise((resolve) => {
       child.once('exit', (code, signal) => {
         this.hasEnded = true;
@@ -114,7 +123,11 @@ export class BrokerProcess {
       ...['--listen', `127.0.0.1:${port}`, '--data', dataDirectory, '--log-level', 'warn'],
       ...Object.entries(settings).flatMap(([name, value]) => ['--set', `${name}=${value}`]),
     ];
-    return new BrokerProcess(spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe'] }), port);
+    const env = { ...process.env, CRASH_WITNESS: '3' };
+    return new BrokerProcess(
+      spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe', 'pipe'], env }),
+      port,
+    );
   }
 
   /** Starts the broker. `killPoint`: where it is to kill itself, in the words of kill-points.ts. */

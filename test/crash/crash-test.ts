@@ -12,6 +12,7 @@ import { deleteRecordsRequest, deleteRecordsResponse } from '../../protocol/gene
 import { decodeRecordSet } from '../../protocol/records/record-set.ts';
 import { seededRandom } from '../fakes/simulated-disk.ts';
 import { BrokerProcess, freePort } from './broker-process.ts';
+import type { BusyTimes } from './busy-times.ts';
 import { type ForeignClient, foreignTopic } from './foreign-clients.ts';
 import { IdempotentProducer } from './idempotent-producer.ts';
 import { PartitionJournal } from './journal.ts';
@@ -52,8 +53,8 @@ const readyWithinMs = 20_000;
 /** Segments as small as they may be, so that every few lives one is closed, merged and reclaimed. */
 const segmentBytes = 1024 * 1024;
 const flushIntervalMs = 50;
-/** What one flush may take on a busy machine before what it covers counts as late. */
-const longestFlushMs = 250;
+/** Beyond the interval, and beside the times in which a flush was under way or the broker could not run. */
+const toleranceMs = 50;
 const longestLoadMs = 230;
 /** Long enough that a flush which is too late shows. */
 const longestQuietMs = 700;
@@ -166,7 +167,8 @@ class CrashTest {
       `${(windows[Math.floor(at * (windows.length - 1))] ?? 0).toFixed(0)} ms`;
     report(
       `acks=1: ${windows.length} times a partition lost its end; the oldest lost acknowledgement was ${shown(0.5)} old in the middle and ` +
-        `${shown(1)} at most (flush interval ${flushIntervalMs} ms, allowed with a flush ${flushIntervalMs + longestFlushMs} ms)`,
+        `${shown(1)} at most, ${this.longestIdleMs.toFixed(0)} ms without the times in which a flush was under way or the broker could not ` +
+        `run (flush interval ${flushIntervalMs} ms, allowed ${flushIntervalMs + toleranceMs} ms)`,
     );
   }
 
@@ -237,12 +239,16 @@ class CrashTest {
       } else this.struck(killPoint);
     }
     this.struckMs = await machine.strike(broker);
+    this.struckBusyTimes = broker.busyTimes;
     await Promise.all(load);
     failures.push(...this.failuresSoFar());
     return failures;
   }
 
   private struckMs = 0;
+  private struckBusyTimes: BusyTimes | undefined;
+  /** Of what a cut took from acks=1: the longest time without a flush between an acknowledgement and the cut. */
+  private longestIdleMs = 0;
 
   private struck(killPoint: string): void {
     const point = killPoint.slice(0, killPoint.lastIndexOf(' '));
@@ -280,9 +286,19 @@ class CrashTest {
         partition.checker.end(acked[at]!);
       } else {
         const allAckedMs = machine.mayFeignFlushes ? this.struckMs : Number.POSITIVE_INFINITY;
+        const busy = this.struckBusyTimes!;
         const durableBeforeMs =
-          partition.acks === -1 ? allAckedMs : this.struckMs - flushIntervalMs - longestFlushMs;
+          partition.acks === -1
+            ? allAckedMs
+            : busy.momentBefore(this.struckMs, flushIntervalMs + toleranceMs);
+        const windows = partition.lostWindowsMs.length;
         const rewinds = partition.endAfterCut(this.struckMs, durableBeforeMs);
+        const ageMs = partition.lostWindowsMs[windows];
+        if (ageMs !== undefined && partition.acks === 1)
+          this.longestIdleMs = Math.max(
+            this.longestIdleMs,
+            busy.idleMs(this.struckMs - ageMs, this.struckMs),
+          );
         for (const producer of this.producers) {
           const number = rewinds.get(producer.name);
           if (number !== undefined) producer.rewind(partition.journal, number);

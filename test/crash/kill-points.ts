@@ -5,9 +5,21 @@
  * A kill point is `CALL FILES WHEN NUMBER`: the number-th call of that name on files of that kind, before or after it is done, or
  * when half of a write is.
  */
+import { writeSync } from 'node:fs';
 import type { OpenFile, OpenMode } from '../../src/storage/embedded/file-system.ts';
 import { NodeFileSystem as RealFileSystem } from '../../src/storage/embedded/node-file-system.ts';
+import { tickMs } from './busy-times.ts';
 import type { KillPointCall as Call, KillPointMoment as When } from './kill-points-by-chance.ts';
+
+/** Where this process tells of its flushes and that it runs (busy-times.ts). */
+const witness = process.env.CRASH_WITNESS === undefined ? undefined : Number(process.env.CRASH_WITNESS);
+let flushes = 0;
+
+function tell(what: string): void {
+  if (witness !== undefined) writeSync(witness, `${what} ${process.hrtime.bigint()}\n`);
+}
+
+if (witness !== undefined) setInterval(() => tell('tick'), tickMs).unref();
 
 let armed: { readonly key: string; left: number } | undefined;
 
@@ -56,7 +68,12 @@ function withKillPoints(file: OpenFile, path: string): OpenFile {
     await write(buffers, position);
     pass('write', path, 'after');
   };
-  file.datasync = () => around('datasync', path, datasync);
+  file.datasync = async () => {
+    const flush = filesOf(path) === 'commitlog' ? ++flushes : 0;
+    if (flush > 0) tell(`begin ${flush}`);
+    await around('datasync', path, datasync);
+    if (flush > 0) tell(`end ${flush}`);
+  };
   file.truncate = (sizeBytes) => around('truncate', path, () => truncate(sizeBytes));
   return file;
 }
