@@ -54,7 +54,7 @@ export const seededBugs: readonly KnownBug[] = [
   {
     name: 'the index is sealed ahead of the log',
     foundBy: ['disk'],
-    file: 'src/storage/embedded/embedded-engine.ts',
+    file: 'src/storage/embedded/append-path.ts',
     find: 'this.unsettled[count]!.end <= durable',
     replace: 'true',
   },
@@ -68,7 +68,7 @@ export const seededBugs: readonly KnownBug[] = [
   {
     name: 'conditions are not looked at',
     foundBy: ['disk', 'simulation'],
-    file: 'src/storage/embedded/embedded-engine.ts',
+    file: 'src/storage/embedded/append-path.ts',
     find: '!conditionsHold(pins, own)',
     replace: 'false',
   },
