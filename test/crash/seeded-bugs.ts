@@ -61,7 +61,7 @@ export const seededBugs: readonly KnownBug[] = [
   {
     name: 'producers are forgotten at recovery',
     foundBy: ['disk', 'simulation'],
-    file: 'src/storage/embedded/recovery.ts',
+    file: 'src/storage/embedded/log-replay.ts',
     find: 'this.window.record(producer, {',
     replace: '((..._ignored) => {})(producer, {',
   },

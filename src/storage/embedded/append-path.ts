@@ -19,6 +19,7 @@ import type {
 } from '../engine.ts';
 import type { ProducerWindow, SequenceVerdict } from '../producer-window.ts';
 import { offsetsFrom, withOffsets } from '../row-offsets.ts';
+import { applyEngineChange } from './apply-change.ts';
 import type { Checksum } from './checksum.ts';
 import type { CommitLog } from './commit-log.ts';
 import type { ConsumeQueueIndex } from './consume-queue-index.ts';
@@ -40,7 +41,6 @@ import type { IndexPin, IndexStore } from './ordered-index/index-store.ts';
 import type { QueueReads } from './queue-reads.ts';
 import type { QueueState } from './queue-state.ts';
 import type { QueueVisibility } from './queue-visibility.ts';
-import { applyEngineChange } from './recovery.ts';
 
 export interface AppendPathParts {
   readonly format: PayloadFormat;

@@ -1,38 +1,25 @@
-/**
- * Opens a data directory: reads the manifest and what it names, replays the log from there, decides on its end, and leaves the
- * directory as a running engine may go on from. Nothing is created or changed before everything was found to be in order.
- */
-import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../util/clock.ts';
 import type { Log } from '../../util/log.ts';
-import { CatalogueTable } from '../catalogue-table.ts';
+import type { CatalogueTable } from '../catalogue-table.ts';
 import type { PayloadFormat, QueueId } from '../engine.ts';
 import { ProducerWindow, type ProducerWindowLimits } from '../producer-window.ts';
-import { incompleteBackupName } from './backup-listing.ts';
 import { BlockCache, type ReadGate } from './block-cache.ts';
 import type { Checksum } from './checksum.ts';
-import { ConsumeQueueIndex } from './consume-queue-index.ts';
+import type { ConsumeQueueIndex } from './consume-queue-index.ts';
 import type { FrozenTable } from './consume-queue-table.ts';
+import {
+  checkDirectories,
+  createDirectory,
+  makeDirectories,
+  refuseForeignData,
+  removeStrays,
+} from './data-directory.ts';
 import { type DirectoryLayout, producersFileName, stateFileName } from './directory-layout.ts';
 import { type DiskSpace, isNoSpace } from './disk-space.ts';
-import { decodeEngineChange, decodeIndexChanges, type EngineChange } from './engine-changes.ts';
-import {
-  type EntryHeader,
-  isQueueKind,
-  kindEngineChanges,
-  kindIndexChanges,
-  kindLost,
-} from './entry-header.ts';
 import { type FileSystem, isAbsent } from './file-system.ts';
-import {
-  describeLocation,
-  isCleanedSegment,
-  segmentFileName,
-  segmentOf,
-  segmentOfFileName,
-} from './location.ts';
+import { describeLocation, segmentFileName, segmentOf, segmentOfFileName } from './location.ts';
+import { LogReplay } from './log-replay.ts';
 import { cutLog, DataLossError, scanLog } from './log-scan.ts';
-import { decodeLostRanges, type LostRange } from './lost-entry.ts';
 import {
   type Extent,
   type FoundManifest,
@@ -49,7 +36,7 @@ import { IndexDamagedError } from './ordered-index/run-file.ts';
 import { QueueSet } from './queue-set.ts';
 import { QueueState } from './queue-state.ts';
 import { type RunContext, rebuildRun } from './run-build.ts';
-import { RunDamagedError, RunFile, runBlockBytes, runFileName } from './run-file.ts';
+import { RunDamagedError, RunFile, runBlockBytes } from './run-file.ts';
 import type { EmbeddedSettings } from './settings.ts';
 import { decodeState, openSnapshot, type SnapshotKind } from './state-snapshot.ts';
 import { replaceFile } from './whole-file.ts';
@@ -100,65 +87,6 @@ export async function recover(options: RecoveryOptions): Promise<RecoveredData> 
   return new Recovery(options, found.manifest, false, found).run();
 }
 
-/** Links are not followed: what they lead to may be another's, or gone tomorrow. */
-async function checkDirectories({ fileSystem, layout }: RecoveryOptions): Promise<void> {
-  const { commitLog, consumeQueues, orderedIndex, snapshots, mirror } = layout;
-  for (const path of [commitLog, consumeQueues, orderedIndex, snapshots, mirror]) {
-    const info = await fileSystem.stat(path);
-    if (info === undefined || info.isDirectory) continue;
-    throw new DataLossError(
-      `${path} is not a directory. Links are not followed: mount the volume there instead`,
-    );
-  }
-}
-
-/** A log, an index or a snapshot without a manifest is not an empty directory. */
-async function refuseForeignData({ fileSystem, layout }: RecoveryOptions): Promise<void> {
-  const { root, commitLog, consumeQueues, orderedIndex, snapshots, mirror } = layout;
-  if ((await fileSystem.stat(`${root}/${incompleteBackupName}`)) !== undefined) {
-    throw new DataLossError(
-      `${root} is a backup that was interrupted: it is not whole. Make it again elsewhere`,
-    );
-  }
-  for (const directory of [commitLog, consumeQueues, orderedIndex, snapshots, mirror]) {
-    if ((await fileSystem.stat(directory)) === undefined) continue;
-    for (const name of await fileSystem.readdir(directory)) {
-      if (!/^\d{10}\.(log|run|index|state|producers)$/.test(name)) continue;
-      const info = await fileSystem.stat(`${directory}/${name}`);
-      if (info?.sizeBytes === 0) continue;
-      throw new DataLossError(
-        `${root} holds ${directory === commitLog ? 'log segments' : name} but no manifest: it is damaged or only ` +
-          `partly copied. Restore the whole directory, or run: odradek log repair ${root}`,
-      );
-    }
-  }
-}
-
-async function createDirectory(options: RecoveryOptions): Promise<Manifest> {
-  const { fileSystem, layout, crc32c } = options;
-  const { commitLog, consumeQueues, orderedIndex, snapshots, mirror } = layout;
-  for (const path of [commitLog, consumeQueues, orderedIndex, snapshots, mirror])
-    await fileSystem.mkdir(path);
-  const manifest: Manifest = {
-    storageId: randomBytes(16).toString('base64url'),
-    logEpoch: 0,
-    durablePosition: 0,
-    isClean: false,
-    lastStoreTimeMs: 0,
-    extents: [],
-    headSegment: 0,
-    headSealed: [],
-    pieces: [],
-    indexedTo: 0,
-    state: { number: undefined, position: 0 },
-    producers: { number: undefined, position: 0 },
-    orderedIndex: { runs: [], position: 0 },
-    nextFileNumber: 1,
-  };
-  // Syncs the directory's own names as well.
-  return writeManifest(fileSystem, layout, crc32c, manifest);
-}
-
 class Recovery {
   private readonly options: RecoveryOptions;
   private readonly manifest: Manifest;
@@ -166,29 +94,15 @@ class Recovery {
   private readonly found: FoundManifest | undefined;
   /** Copies to be made again, once everything was found to be in order. */
   private readonly restorations: (() => Promise<void>)[] = [];
-  private largestEpoch: number;
   private readonly runContext: RunContext;
-  private readonly queues = new Map<QueueId, QueueState>();
-  private readonly table = new CatalogueTable();
-  private readonly leases = new Map<string, number>();
-  private readonly window: ProducerWindow;
-  private readonly index = new ConsumeQueueIndex();
-  private orderedIndex: IndexStore | undefined;
-  private readonly frozen: FrozenTable[] = [];
-  private headSealed: SegmentReference[];
-  private lastStoreTimeMs: number;
-  private indexedTo: number;
+  private readonly replay: LogReplay;
 
   constructor(options: RecoveryOptions, manifest: Manifest, isNew: boolean, found?: FoundManifest) {
     this.options = options;
     this.manifest = manifest;
     this.isNew = isNew;
     this.found = found;
-    this.largestEpoch = manifest.logEpoch;
-    this.window = new ProducerWindow(options.clock, options.producerLimits);
-    this.headSealed = [...manifest.headSealed];
-    this.indexedTo = manifest.indexedTo;
-    this.lastStoreTimeMs = manifest.lastStoreTimeMs;
+    this.replay = new LogReplay(manifest, new ProducerWindow(options.clock, options.producerLimits));
     let nextFileNumber = manifest.nextFileNumber;
     const { fileSystem, layout, crc32c, format, settings } = options;
     this.runContext = {
@@ -209,7 +123,7 @@ class Recovery {
       await this.checkSegments();
       await this.loadState();
       await this.loadProducers();
-      this.orderedIndex = await this.openOrderedIndex();
+      this.replay.orderedIndex = await this.openOrderedIndex();
       const changedRuns = await this.openRuns();
       const from = Math.min(
         manifest.indexedTo,
@@ -226,8 +140,8 @@ class Recovery {
         from,
         durablePosition: manifest.durablePosition,
         acceptLoss,
-        visit: (header, payload) => this.replay(header, payload),
-        segmentEnded: (segment, next) => this.segmentEnded(segment, next),
+        visit: (header, payload) => this.replay.entry(header, payload),
+        segmentEnded: (segment, next) => this.replay.segmentEnded(segment, next),
       });
       for (const lost of scan.losses) logger.error({ lost }, 'started without data that had been durable');
       const isClean =
@@ -248,17 +162,17 @@ class Recovery {
       }
       if (!isClean && !this.isNew) await cutLog(fileSystem, layout.commitLog, from, scan.end);
       for (const { queue, bytes } of manifest.sizeChanges ?? []) {
-        const changed = this.queues.get(queue);
+        const changed = this.replay.queues.get(queue);
         if (changed !== undefined) changed.sizeBytes += bytes;
       }
-      for (const queue of this.queues.values()) queue.visibleEndOffset = queue.nextOffset;
+      for (const queue of this.replay.queues.values()) queue.visibleEndOffset = queue.nextOffset;
       const next: Manifest = {
         ...manifest,
         ...changedRuns,
-        logEpoch: isClean || this.isNew ? manifest.logEpoch : this.largestEpoch + 1,
+        logEpoch: isClean || this.isNew ? manifest.logEpoch : this.replay.largestEpoch + 1,
         durablePosition: scan.end,
         isClean: false,
-        lastStoreTimeMs: this.lastStoreTimeMs,
+        lastStoreTimeMs: this.replay.lastStoreTimeMs,
         nextFileNumber: this.runContext.nextFileNumber(),
       };
       const written = this.isNew ? next : await this.writtenManifest(next);
@@ -268,22 +182,22 @@ class Recovery {
       return {
         manifest: written ?? next,
         isManifestDue: written === undefined,
-        queues: this.queues,
-        table: this.table,
-        leases: this.leases,
-        window: this.window,
-        index: this.index,
-        orderedIndex: this.orderedIndex,
+        queues: this.replay.queues,
+        table: this.replay.table,
+        leases: this.replay.leases,
+        window: this.replay.window,
+        index: this.replay.index,
+        orderedIndex: this.replay.orderedIndex,
         runContext: this.runContext,
         position: scan.end,
         segmentExists: (await fileSystem.stat(segmentPath)) !== undefined,
-        lastStoreTimeMs: this.lastStoreTimeMs,
-        headSealed: this.headSealed,
-        frozen: this.frozen,
+        lastStoreTimeMs: this.replay.lastStoreTimeMs,
+        headSealed: this.replay.headSealed,
+        frozen: this.replay.frozen,
       };
     } catch (error) {
-      this.index.close();
-      await this.orderedIndex?.close();
+      this.replay.index.close();
+      await this.replay.orderedIndex?.close();
       throw error;
     }
   }
@@ -329,11 +243,11 @@ class Recovery {
     const content = await this.snapshot('state', stateFileName(number), this.manifest.state);
     // Queues and catalogue are nothing to guess at: without them nothing could be found, and permissions would be gone.
     const state = decodeState(content);
-    this.table.load(state.catalogue, state.catalogueVersion);
+    this.replay.table.load(state.catalogue, state.catalogueVersion);
     for (const { id, startOffset, nextOffset, sizeBytes } of state.queues) {
-      this.queues.set(id, new QueueState(id, startOffset, nextOffset, sizeBytes));
+      this.replay.queues.set(id, new QueueState(id, startOffset, nextOffset, sizeBytes));
     }
-    for (const [name, epoch] of state.leases) this.leases.set(name, epoch);
+    for (const [name, epoch] of state.leases) this.replay.leases.set(name, epoch);
   }
 
   private async loadProducers(): Promise<void> {
@@ -341,7 +255,7 @@ class Recovery {
     if (number === undefined) return;
     try {
       const { producers } = this.manifest;
-      this.window.restore(await this.snapshot('producers', producersFileName(number), producers));
+      this.replay.window.restore(await this.snapshot('producers', producersFileName(number), producers));
     } catch (error) {
       if (!this.options.acceptLoss) throw error;
       this.options.logger.error({ error: (error as Error).message }, 'started without known producers');
@@ -413,24 +327,11 @@ class Recovery {
     return store;
   }
 
-  /** Those that are missing. */
-  private async makeDirectories(): Promise<void> {
-    const { fileSystem, layout } = this.options;
-    const { consumeQueues, orderedIndex, snapshots, mirror, root } = layout;
-    let isAnyNew = false;
-    for (const path of [consumeQueues, orderedIndex, snapshots, mirror]) {
-      if ((await fileSystem.stat(path)) !== undefined) continue;
-      await fileSystem.mkdir(path);
-      isAnyNew = true;
-    }
-    if (isAnyNew) await fileSystem.syncDirectory(root);
-  }
-
   /** Opens the index runs; those that are damaged or missing are made again from the log. */
   private async openRuns(): Promise<Pick<Manifest, 'extents' | 'pieces'>> {
     const { extents, pieces } = this.manifest;
     const runs: RunFile[] = [];
-    this.index.setRuns(runs);
+    this.replay.index.setRuns(runs);
     const opened = async (reference: RunReference, extent?: Extent): Promise<RunReference> => {
       const run = await this.openRun(reference, extent);
       runs.push(extent?.without === undefined ? run : run.leavingOut(QueueSet.parse(extent.without)));
@@ -468,79 +369,16 @@ class Recovery {
     }
   }
 
-  /** One entry of the log, into whatever is older than it. */
-  private replay(header: EntryHeader, payload: Buffer): void {
-    const { manifest } = this;
-    const { location, kind } = header;
-    if (header.storeTimeMs > this.lastStoreTimeMs) this.lastStoreTimeMs = header.storeTimeMs;
-    if (header.epoch > this.largestEpoch) this.largestEpoch = header.epoch;
-    if (kind === kindIndexChanges) {
-      if (location < manifest.orderedIndex.position) return;
-      this.orderedIndex!.settle(this.orderedIndex!.apply(decodeIndexChanges(payload)));
-      return;
-    }
-    if (kind === kindEngineChanges) {
-      this.replayChange(decodeEngineChange(payload), location);
-      return;
-    }
-    if (kind === kindLost) {
-      for (const range of decodeLostRanges(header, payload)) this.replayLost(range, header);
-      return;
-    }
-    if (!isQueueKind(kind)) return;
-    const { baseOffset, count, payloadBytes, maxTimestampMs, storeTimeMs, producer } = header;
-    const queue = this.queues.get(header.queue);
-    if (queue !== undefined) {
-      if (location >= manifest.state.position) {
-        queue.nextOffset = Math.max(queue.nextOffset, baseOffset + count);
-        queue.sizeBytes += payloadBytes;
-      }
-      if (location >= this.indexedTo) {
-        this.index.add(queue, location, baseOffset, count, payloadBytes, maxTimestampMs, storeTimeMs);
-      }
-    }
-    if (producer !== undefined && location >= manifest.producers.position) {
-      this.window.record(producer, {
-        baseOffset,
-        lastOffset: baseOffset + count - 1,
-        storeTimeMs,
-        maxTimestampMs,
-      });
-    }
-  }
-
-  /** Offsets that a repair could not save: taken, and a read of them is answered that they are damaged. */
-  private replayLost({ queue: id, from, to }: LostRange, { location, storeTimeMs }: EntryHeader): void {
-    const queue = this.queues.get(id);
-    if (queue === undefined) return;
-    if (location >= this.manifest.state.position) queue.nextOffset = Math.max(queue.nextOffset, to);
-    if (location >= this.indexedTo) this.index.add(queue, location, from, to - from, 0, -1, storeTimeMs);
-  }
-
-  private replayChange(change: EngineChange, location: number): void {
-    const { manifest } = this;
-    if (change.op === 'catalogue' && location >= manifest.producers.position) {
-      for (const id of change.dropQueues) this.window.dropQueue(id);
-    }
-    if (location < manifest.state.position) return;
-    applyEngineChange(change, this.queues, this.table, this.leases);
-  }
-
-  private segmentEnded(segment: SegmentReference, next: number): void {
-    const isKnown =
-      segment.number < this.manifest.headSegment ||
-      this.headSealed.some((known) => known.number === segment.number);
-    if (!isKnown) this.headSealed.push(segment);
-    if (next <= this.indexedTo) return;
-    const from = this.frozen.at(-1)?.to ?? this.indexedTo;
-    this.frozen.push(this.index.freeze(from, next));
+  private async removeStrays(...manifests: readonly Manifest[]): Promise<void> {
+    await this.replay.orderedIndex!.removeStrays();
+    await removeStrays(this.options, ...manifests);
   }
 
   /** Copies made again where they were damaged, then the manifest. Undefined where the disk is too full for it, whatever could be removed. */
   private async writtenManifest(next: Manifest): Promise<Manifest | undefined> {
     const { fileSystem, layout, crc32c, space, logger } = this.options;
     const write = async (): Promise<Manifest> => {
-      await this.makeDirectories();
+      await makeDirectories(this.options);
       for (const restore of this.restorations) await restore();
       return writeManifest(fileSystem, layout, crc32c, next);
     };
@@ -561,73 +399,5 @@ class Recovery {
       );
       return undefined;
     }
-  }
-
-  /** Files that none of the manifests names: what was being written when the last process ended. */
-  private async removeStrays(...manifests: readonly Manifest[]): Promise<void> {
-    const { layout } = this.options;
-    const runs = new Set<string>();
-    const snapshots = new Set<string>();
-    const segments = new Set<string>();
-    const headSegment = Math.min(...manifests.map((manifest) => manifest.headSegment));
-    for (const { pieces, extents, state, producers } of manifests) {
-      for (const piece of pieces) runs.add(runFileName(piece.number));
-      for (const extent of extents) {
-        runs.add(runFileName(extent.run.number));
-        for (const { number } of extent.segments) segments.add(segmentFileName(number));
-      }
-      if (state.number !== undefined) snapshots.add(stateFileName(state.number));
-      if (producers.number !== undefined) snapshots.add(producersFileName(producers.number));
-    }
-    const isOldSegment = (name: string): boolean =>
-      /^\d{10}\.log$/.test(name) &&
-      (Number(name.slice(0, 10)) < headSegment || isCleanedSegment(Number(name.slice(0, 10)))) &&
-      !segments.has(name);
-    await this.removeFrom(layout.consumeQueues, (name) => name.endsWith('.run') && !runs.has(name));
-    for (const directory of [layout.snapshots, layout.mirror]) {
-      await this.removeFrom(
-        directory,
-        (name) => /^\d{10}\.(state|producers)(\.new)?$/.test(name) && !snapshots.has(name),
-      );
-    }
-    await this.orderedIndex!.removeStrays();
-    await this.removeFrom(layout.commitLog, isOldSegment);
-  }
-
-  private async removeFrom(directory: string, isStray: (name: string) => boolean): Promise<void> {
-    const { fileSystem } = this.options;
-    if ((await fileSystem.stat(directory)) === undefined) {
-      await fileSystem.mkdir(directory);
-      return;
-    }
-    for (const name of await fileSystem.readdir(directory)) {
-      if (isStray(name)) await fileSystem.unlink(`${directory}/${name}`);
-    }
-  }
-}
-
-/** What an engine entry says, done to the state in memory: at run time when its order is fixed, and again by recovery. */
-export function applyEngineChange(
-  change: EngineChange,
-  queues: Map<QueueId, QueueState>,
-  table: CatalogueTable,
-  leases: Map<string, number>,
-): void {
-  if (change.op === 'lease') {
-    leases.set(change.name, change.epoch);
-  } else if (change.op === 'trim') {
-    const queue = queues.get(change.queue);
-    if (queue === undefined) return;
-    queue.startOffset = Math.max(queue.startOffset, change.toOffset);
-    queue.sizeBytes -= change.removedBytes;
-  } else {
-    for (const id of change.createQueues) queues.set(id, new QueueState(id));
-    for (const id of change.dropQueues) {
-      const queue = queues.get(id);
-      if (queue === undefined) continue;
-      queue.isDropped = true;
-      queues.delete(id);
-    }
-    table.apply(change.changes, change.version);
   }
 }

@@ -11,7 +11,7 @@ import { isCleanedSegment, segmentOf, segmentOfFileName } from '../location.ts';
 import { decodeManifest, type Manifest, manifestFileName } from '../manifest.ts';
 import { readTwice } from '../mirror.ts';
 import { QueueState } from '../queue-state.ts';
-import { applyEngineChange } from '../recovery.ts';
+import { applyEngineChange } from '../apply-change.ts';
 import { decodeState, openSnapshot } from '../state-snapshot.ts';
 import { walkSegment } from './segment-walk.ts';
 import type { SurveyParts } from './survey.ts';

@@ -7,6 +7,7 @@
  */
 import { CatalogueTable } from '../../catalogue-table.ts';
 import type { PayloadFormat, QueueId } from '../../engine.ts';
+import { applyEngineChange } from '../apply-change.ts';
 import { BlockCache, ReadGate } from '../block-cache.ts';
 import type { Checksum } from '../checksum.ts';
 import { type DirectoryLayout, producersFileName, stateFileName } from '../directory-layout.ts';
@@ -36,7 +37,6 @@ import { readTwice } from '../mirror.ts';
 import { IndexDamagedError, type IndexRunDescription, Run } from '../ordered-index/run-file.ts';
 import { QueueSet } from '../queue-set.ts';
 import { QueueState } from '../queue-state.ts';
-import { applyEngineChange } from '../recovery.ts';
 import { RunDamagedError, RunFile, runBlockBytes, runFileName } from '../run-file.ts';
 import { decodeState, openSnapshot, type SnapshotKind } from '../state-snapshot.ts';
 import { claimedSegment, type SegmentItem, walkSegment } from './segment-walk.ts';
