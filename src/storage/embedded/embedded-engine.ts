@@ -291,7 +291,7 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
       space,
       closeHead: () => this.appends.closeHead(),
     });
-    this.maintenance.extentMade = () => this.cleaner.checkSoon();
+    this.maintenance.onExtentMade(() => this.cleaner.checkSoon());
     if (recovered.isManifestDue) space.holdUntil(() => this.maintenance.writeAgain());
     space.whileShort = () => {
       this.maintenance.reclaimSoon();

@@ -4,6 +4,7 @@
  */
 import { CatalogueTable } from '../../catalogue-table.ts';
 import type { QueueId } from '../../engine.ts';
+import { applyEngineChange } from '../apply-change.ts';
 import { stateFileName } from '../directory-layout.ts';
 import { decodeEngineChange } from '../engine-changes.ts';
 import { isQueueKind, kindEngineChanges } from '../entry-header.ts';
@@ -11,7 +12,6 @@ import { isCleanedSegment, segmentOf, segmentOfFileName } from '../location.ts';
 import { decodeManifest, type Manifest, manifestFileName } from '../manifest.ts';
 import { readTwice } from '../mirror.ts';
 import { QueueState } from '../queue-state.ts';
-import { applyEngineChange } from '../apply-change.ts';
 import { decodeState, openSnapshot } from '../state-snapshot.ts';
 import { walkSegment } from './segment-walk.ts';
 import type { SurveyParts } from './survey.ts';
