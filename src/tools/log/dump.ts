@@ -27,7 +27,7 @@ import { isCleanedSegment, locationOf, offsetIn, segmentOf } from '../../storage
 import { decodeLostRanges } from '../../storage/embedded/lost-entry.ts';
 import { type DirectoryFacts, readDirectory } from '../../storage/embedded/offline/directory-facts.ts';
 import { type SegmentItem, walkSegment } from '../../storage/embedded/offline/segment-walk.ts';
-import type { SurveyParts } from '../../storage/embedded/offline/survey.ts';
+import type { SurveyParts } from '../../storage/embedded/offline/survey-result.ts';
 import { Run } from '../../storage/embedded/ordered-index/run-file.ts';
 import { RunFile, runBlockBytes } from '../../storage/embedded/run-file.ts';
 import type { LogCommandLine } from './log-usage.ts';

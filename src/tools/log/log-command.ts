@@ -9,7 +9,8 @@ import { DirectoryInUseError, errorCodeOf } from '../../storage/embedded/file-sy
 import { ManifestError } from '../../storage/embedded/manifest.ts';
 import { NodeFileSystem } from '../../storage/embedded/node-file-system.ts';
 import { repairDirectory } from '../../storage/embedded/offline/repair.ts';
-import { type SurveyParts, surveyDirectory } from '../../storage/embedded/offline/survey.ts';
+import { surveyDirectory } from '../../storage/embedded/offline/survey.ts';
+import type { SurveyParts } from '../../storage/embedded/offline/survey-result.ts';
 import { dump } from './dump.ts';
 import { type LogCommandLine, logUsage, parseLogCommandLine } from './log-usage.ts';
 import { nameOf, queueNames } from './queue-names.ts';

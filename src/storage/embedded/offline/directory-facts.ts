@@ -14,7 +14,7 @@ import { readTwice } from '../mirror.ts';
 import { QueueState } from '../queue-state.ts';
 import { decodeState, openSnapshot } from '../state-snapshot.ts';
 import { walkSegment } from './segment-walk.ts';
-import type { SurveyParts } from './survey.ts';
+import type { SurveyParts } from './survey-result.ts';
 
 export interface DirectoryFacts {
   readonly manifest: Manifest | undefined;

@@ -30,7 +30,8 @@ import { runBlockBytes, runFileName } from '../run-file.ts';
 import { decodeState, openSnapshot, type SnapshotKind } from '../state-snapshot.ts';
 import { readWhole, replaceFile } from '../whole-file.ts';
 import { walkSegment } from './segment-walk.ts';
-import { type DamagedRegion, type SurveyParts, type SurveyResult, surveyDirectory } from './survey.ts';
+import { surveyDirectory } from './survey.ts';
+import type { DamagedRegion, SurveyParts, SurveyResult } from './survey-result.ts';
 
 export interface RepairOptions extends Omit<SurveyParts, 'isHeld'> {
   /** Names the side directory. */
