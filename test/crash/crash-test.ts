@@ -77,6 +77,7 @@ class CrashTest {
   private standby: BrokerProcess | undefined;
   private broker: BrokerProcess | undefined;
   private isStopping = false;
+  private cycles = 0;
   private starts = 0;
   private startMs = 0;
   private deathsWhileStarting = 0;
@@ -105,7 +106,10 @@ class CrashTest {
       (_, at) => new IdempotentProducer(`producer-${at}`, own, seededRandom(options.seed + at + 1)),
     );
     this.committers = ['a', 'b'].map(
-      (name) => new OffsetCommitter(`group-${name}`, own[0]!.topic, (group) => void this.lookWhyLong(group)),
+      (name) =>
+        new OffsetCommitter(`group-${name}`, own[0]!.topic, (group) =>
+          this.looks.push(this.lookWhyLong(group)),
+        ),
     );
   }
 
@@ -197,6 +201,7 @@ class CrashTest {
   }
 
   private async cycle(cycle: number): Promise<readonly string[]> {
+    this.cycles = cycle;
     const { machine, foreignClients } = this.options;
     const acked = this.partitions.map(({ journal }) => ackedNow(journal));
     const killsAtPoints = machine.keepsWritten && cycle > 1;
@@ -240,11 +245,12 @@ class CrashTest {
     }
     this.struckMs = await machine.strike(broker);
     this.struckBusyTimes = broker.busyTimes;
-    await Promise.all(load);
+    await Promise.all([...load, ...this.looks.splice(0)]);
     failures.push(...this.failuresSoFar());
     return failures;
   }
 
+  private readonly looks: Promise<void>[] = [];
   private struckMs = 0;
   private struckBusyTimes: BusyTimes | undefined;
   /** Of what a cut took from acks=1: the longest time without a flush between an acknowledgement and the cut. */
@@ -313,8 +319,9 @@ class CrashTest {
     const { machine, report } = this.options;
     const { broker } = this;
     if (broker === undefined) return;
+    const said = broker.lastOutput.slice(-1500);
     report(
-      `${group}: the coordinator is not ready after 5 s; the broker said: ${broker.lastOutput.slice(-1500)}`,
+      `cycle ${this.cycles}: ${group}: the coordinator is not ready after 5 s; the broker said: ${said}`,
     );
     report(await threadsOf(broker.processId));
     report(await flushBeside(machine.dataDirectory));

@@ -26,7 +26,7 @@ export async function flushBeside(directory: string): Promise<string> {
     await file.datasync();
   } finally {
     await file.close();
-    await rm(path);
+    await rm(path, { force: true });
   }
   return `a flush of 4 KiB beside it takes ${(performance.now() - startedMs).toFixed(0)} ms`;
 }

@@ -12,6 +12,7 @@ import type { DescribeGroupsResponseDescribedGroupInput } from '../../../protoco
 import type { ListGroupsResponseListedGroupInput } from '../../../protocol/generated/16-list-groups.ts';
 import type { MaybePromise, StorageEngine } from '../../storage/engine.ts';
 import type { Clock, Timer } from '../../util/clock.ts';
+import { GuardedClock } from '../../util/guarded-clock.ts';
 import type { Log } from '../../util/log.ts';
 import { type CoordinatorLimits, defaultCoordinatorLimits } from '../coordinator/coordinator-limits.ts';
 import type { Effects } from '../coordinator/coordinator-machine.ts';
@@ -67,6 +68,8 @@ export interface LeaveGroupAnswer {
 export class GroupCoordinator {
   readonly #settings: GroupSettings;
   readonly #clock: Clock;
+  /** For what is dropped by its age: a commit that a leaping clock drops is gone, though the group only rests. */
+  readonly #ageClock: Clock;
   readonly #log: Log;
   readonly #runtime: CoordinatorRuntime<GroupRecord, GroupStateMachine>;
   readonly #stopListening: () => void;
@@ -78,6 +81,7 @@ export class GroupCoordinator {
     this.#settings = settings;
     this.#clock = clock;
     this.#log = options.log.component('groups');
+    this.#ageClock = new GuardedClock(clock, this.#log);
     const newUuid = options.newUuid ?? randomUUID;
     this.#runtime = new CoordinatorRuntime({
       topicName: '__consumer_offsets',
@@ -300,7 +304,10 @@ export class GroupCoordinator {
   }
 
   async #expire(): Promise<void> {
-    const offsets = await this.#dropOffsets((machine, effects) => machine.offsetCommits.expire(effects));
+    const nowMs = this.#ageClock.nowMs();
+    const offsets = await this.#dropOffsets((machine, effects) =>
+      machine.offsetCommits.expire(effects, nowMs),
+    );
     if (offsets > 0) this.#log.info({ offsets }, 'Dropped committed offsets whose retention is over');
   }
 

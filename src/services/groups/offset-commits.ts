@@ -320,9 +320,9 @@ export class OffsetCommits {
 
   /**
    * Drops offsets whose time is over, up to `maxOffsetsDroppedAtOnce`, and groups of which nothing is left. Returns how many offsets.
+   * `nowMs`: wall time that does not leap ahead.
    */
-  expire(effects: GroupEffects): number {
-    const nowMs = this.#timers.nowMs();
+  expire(effects: GroupEffects, nowMs: number): number {
     let count = 0;
     for (const group of [...this.#groups.values()]) {
       const startMsOf = retentionStart(group);

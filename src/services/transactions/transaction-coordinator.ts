@@ -12,6 +12,7 @@ import { buildMarkerBatch } from '../../../protocol/records/end-transaction-mark
 import type { AppendEntry, IndexChange, QueueId, StorageEngine } from '../../storage/engine.ts';
 import { assert } from '../../util/assert.ts';
 import type { Clock, Timer } from '../../util/clock.ts';
+import { GuardedClock } from '../../util/guarded-clock.ts';
 import type { Log } from '../../util/log.ts';
 import type { OpeningBatch, TransactionalBatch, TransactionGate } from '../append/append-steps.ts';
 import { Refusal } from '../append/batch-admission.ts';
@@ -108,6 +109,8 @@ export class TransactionCoordinator implements TransactionGate {
   readonly #open: OpenTransactions;
   readonly #runtime: CoordinatorRuntime<TransactionRecord, TransactionStateMachine>;
   readonly #timers = new Set<Timer>();
+  /** For what is forgotten by its age. */
+  readonly #ageClock: Clock;
   readonly #stopListening: () => void;
   #closed = false;
   #committed = 0;
@@ -120,6 +123,7 @@ export class TransactionCoordinator implements TransactionGate {
     this.#settings = settings;
     this.#open = open;
     this.#log = options.log.component('transactions');
+    this.#ageClock = new GuardedClock(clock, this.#log);
     this.#runtime = new CoordinatorRuntime({
       topicName: '__transaction_state',
       directory,
@@ -738,11 +742,12 @@ export class TransactionCoordinator implements TransactionGate {
   }
 
   async #expireIds(): Promise<void> {
+    const nowMs = this.#ageClock.nowMs();
     let forgotten = 0;
     for (;;) {
       const counts = await this.#runtime.executeOnAll<number>(
         () => 0,
-        (machine, effects, ticket) => effects.reply(ticket, machine.expire(effects)),
+        (machine, effects, ticket) => effects.reply(ticket, machine.expire(effects, nowMs)),
       );
       for (const count of counts) forgotten += count;
       if (!counts.some((count) => count >= maxIdsForgottenAtOnce)) break;

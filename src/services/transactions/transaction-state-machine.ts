@@ -407,8 +407,8 @@ export class TransactionStateMachine implements CoordinatorMachine<TransactionRe
   }
 
   /** Forgets ids that nobody used for so long, up to `maxIdsForgottenAtOnce`. Returns how many. */
-  expire(effects: TransactionEffects): number {
-    const expiredMs = this.#timers.nowMs() - this.#settings.idExpirationMs;
+  expire(effects: TransactionEffects, nowMs: number): number {
+    const expiredMs = nowMs - this.#settings.idExpirationMs;
     let count = 0;
     for (const [transactionalId, { state }] of [...this.#transactions]) {
       if (state.state === 'Ongoing' || state.updateMs > expiredMs) continue;

@@ -566,6 +566,17 @@ describe('a broker', () => {
     expect((await second.call(keys.list, 0, {})).groups).toEqual([]);
   });
 
+  it('keeps offsets of a group that rests when the clock leaps ahead, until the new time has lasted a day', async () => {
+    const broker = new GroupBroker();
+    const { id } = await broker.createTopic('orders');
+    await broker.call(keys.commit, 9, commitRequest(9, id));
+    broker.clock.jumpWall(3 * 365 * 86_400_000);
+    await broker.clock.advance(60 * 60_000);
+    expect((await broker.call(keys.list, 0, {})).groups).toHaveLength(1);
+    await broker.clock.advance(25 * 60 * 60_000);
+    expect((await broker.call(keys.list, 0, {})).groups).toEqual([]);
+  });
+
   it('keeps nothing in memory of partitions without groups', async () => {
     const broker = new GroupBroker();
     await broker.createTopic('orders');

@@ -276,7 +276,7 @@ export class GroupHarness {
   }
 
   expire(): number {
-    return this.run((effects) => this.machine.offsetCommits.expire(effects));
+    return this.run((effects) => this.machine.offsetCommits.expire(effects, this.clock.nowMs()));
   }
 
   state(groupId = 'g'): string {

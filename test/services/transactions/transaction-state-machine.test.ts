@@ -423,9 +423,9 @@ describe('time', () => {
     for (const kind of Object.keys(kinds) as Kind[]) {
       const subject = new Subject().put(kinds[kind]);
       subject.pass(settings.idExpirationMs - 1);
-      expect(subject.machine.expire(subject)).toBe(0);
+      expect(subject.machine.expire(subject, subject.nowMs)).toBe(0);
       subject.pass(1);
-      expect(subject.machine.expire(subject)).toBe(kind === 'Ongoing' ? 0 : 1);
+      expect(subject.machine.expire(subject, subject.nowMs)).toBe(kind === 'Ongoing' ? 0 : 1);
       if (kind === 'Ongoing') continue;
       expect(subject.log).toEqual([{ transactionalId: id, state: null }]);
       expect(subject.machine.state(id)).toBeUndefined();
