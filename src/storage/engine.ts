@@ -148,6 +148,8 @@ export interface ReadOptions {
   readonly maxBytes: number;
   /** Return one whole entry even where it is larger than maxBytes (KIP-74). */
   readonly atLeastOne: boolean;
+  /** Nobody reads other queues of the same part of the log at the same time: entries that lie far apart are read one by one at once. */
+  readonly isAlone?: boolean;
 }
 
 /**

@@ -10,8 +10,10 @@ export interface CoordinatorLimits {
   readonly maxBatchBytes: number;
   /** Bytes of a partition's state that wait for room in the engine; beyond it commands are answered COORDINATOR_NOT_AVAILABLE. */
   readonly maxUnwrittenBytes: number;
-  /** No snapshot is written before a partition's log has this size. */
+  /** No snapshot is written before a partition's log has this size ... */
   readonly snapshotLogBytes: number;
+  /** ... or so many entries: they lie apart in the log of all partitions, and each costs a read of its own at the next start. */
+  readonly snapshotLogEntries: number;
   /** ... and as many times the size of the last snapshot. */
   readonly snapshotGrowth: number;
   /** Snapshot bytes that are in flight at once: live commands come between. */
@@ -25,6 +27,7 @@ export const defaultCoordinatorLimits: CoordinatorLimits = {
   maxBatchBytes: 1024 * 1024,
   maxUnwrittenBytes: 32 * 1024 * 1024,
   snapshotLogBytes: 1024 * 1024,
+  snapshotLogEntries: 1_000,
   snapshotGrowth: 4,
   snapshotChunkBytes: 256 * 1024,
 };

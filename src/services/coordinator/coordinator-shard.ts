@@ -109,6 +109,7 @@ class StateGroup {
   baseOffset = -1;
   /** Where the group begins in the count of all bytes that this shard appended. */
   startBytes = 0;
+  startEntries = 0;
   readonly whenSettled: Promise<void>;
   #settle: () => void = () => {};
 
@@ -124,10 +125,11 @@ class StateGroup {
   }
 }
 
-/** An offset, and how many bytes the shard had appended before it. */
+/** An offset, and how many bytes and entries the shard had appended before it. */
 interface LogPlace {
   readonly offset: number;
   readonly bytes: number;
+  readonly entries: number;
 }
 
 type ShardState = 'loading' | 'active' | 'closed';
@@ -164,6 +166,8 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
   #endOffset = 0;
   #appendedBytes = 0;
   #trimmedBytes = 0;
+  #appendedEntries = 0;
+  #trimmedEntries = 0;
   #snapshotBytes = 0;
   #snapshotRuns = false;
   /** A snapshot stands in the log, and what is before it could not be trimmed yet. */
@@ -363,6 +367,8 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     const { clock, queue } = this.#options;
     const entries = stateEntries(queue, group.records, clock.nowMs(), this.#limits.maxBatchBytes);
     group.startBytes = this.#appendedBytes;
+    group.startEntries = this.#appendedEntries;
+    this.#appendedEntries += entries.length;
     for (const entry of entries) this.#appendedBytes += (entry.payload as Buffer).length;
     this.#inFlight.push(group);
     const life = this.#life;
@@ -475,11 +481,13 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
       waitsFor = 'the log to be durable';
       if (settling.length > 0 || life > 0) await engine.whenDurable();
       waitsFor = 'reads of the log';
-      const records = await this.#replayLog(machine, queue);
+      const { records, entries } = await this.#replayLog(machine, queue);
       const sizeBytes = await engine.sizeBytes(queue);
       if (life !== this.#life) return;
       this.#appendedBytes = sizeBytes;
       this.#trimmedBytes = 0;
+      this.#appendedEntries = entries;
+      this.#trimmedEntries = 0;
       this.#trimDue = undefined;
       this.#retryBytes = 0;
       this.#machine = machine;
@@ -508,9 +516,13 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     this.#snapshotWhenDue();
   }
 
-  async #replayLog(machine: Machine, queue: QueueId): Promise<number> {
+  async #replayLog(
+    machine: Machine,
+    queue: QueueId,
+  ): Promise<{ readonly records: number; readonly entries: number }> {
     const { engine, log, name, format } = this.#options;
     let records = 0;
+    let entries = 0;
     const bounds = await engine.bounds(queue);
     if (bounds === undefined) throw new Error(`${name} has no queue`);
     let offset = bounds.startOffset;
@@ -519,6 +531,7 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
         fromOffset: offset,
         maxBytes: this.#limits.loadReadBytes,
         atLeastOne: true,
+        isAlone: true,
       });
       if (read.outcome === 'damaged') {
         // What these records said is lost. Going on without them sets some members or offsets back; not going on stops them all.
@@ -531,6 +544,7 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
       }
       if (read.outcome !== 'read') throw new Error(`${name} cannot be read at ${offset}: ${read.outcome}`);
       try {
+        entries += read.payloads.length;
         for (const payload of read.payloads) {
           forEachStateRecord(payload, (key, value, batch) => {
             const record = format.decode(key, value, batch);
@@ -548,15 +562,16 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
       if (offset < bounds.visibleEndOffset) await new Promise<void>((resolve) => setImmediate(resolve));
     }
     this.#endOffset = bounds.visibleEndOffset;
-    return records;
+    return { records, entries };
   }
 
   // ----- snapshots
 
   #snapshotWhenDue(): void {
     if (this.#snapshotRuns || this.#state !== 'active') return;
+    const isSpread = this.#appendedEntries - this.#trimmedEntries >= this.#limits.snapshotLogEntries;
     const dueBytes = Math.max(
-      this.#limits.snapshotLogBytes,
+      isSpread ? 1 : this.#limits.snapshotLogBytes,
       this.#limits.snapshotGrowth * this.#snapshotBytes,
     );
     if (this.logBytes < Math.max(dueBytes, this.#retryBytes)) return;
@@ -587,7 +602,11 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     const { format } = this.#options;
     // All that is appended from here on stays. Where the state turns out to be empty this is where the log shall begin.
     const last = this.#open.records.length > 0 ? this.#open : this.#inFlight.at(-1);
-    const end: LogPlace = { offset: this.#endOffset, bytes: this.#appendedBytes };
+    const end: LogPlace = {
+      offset: this.#endOffset,
+      bytes: this.#appendedBytes,
+      entries: this.#appendedEntries,
+    };
     let first: StateGroup | undefined;
     let sizeBytes = 0;
     let pieceBytes = 0;
@@ -612,7 +631,13 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     if (beginning !== undefined && !(await inTheLog(beginning))) return;
     this.#snapshotBytes = sizeBytes;
     this.#trimDue =
-      beginning === undefined ? end : { offset: beginning.baseOffset, bytes: beginning.startBytes };
+      beginning === undefined
+        ? end
+        : {
+            offset: beginning.baseOffset,
+            bytes: beginning.startBytes,
+            entries: beginning.startEntries,
+          };
     await this.#trim(life, this.#trimDue);
   }
 
@@ -621,5 +646,6 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     if (life !== this.#life) return;
     this.#trimDue = undefined;
     this.#trimmedBytes = place.bytes;
+    this.#trimmedEntries = place.entries;
   }
 }

@@ -24,6 +24,10 @@ const leastUse = 1 / 16;
 /** ... but now and then by blocks, to learn whether that has changed. */
 const probeEvery = 32;
 const maxSingleReads = 256;
+/** Of them so many are on their way at a time ... */
+const maxReadsAhead = 16;
+/** ... and of so many bytes. */
+const maxBytesAhead = 1024 * 1024;
 
 /** Neighbouring blocks are read together, so many at most. */
 const maxNeighbours = 8;
@@ -126,8 +130,9 @@ export class EntryReader {
    * The rows' payloads from wherever they lie; fewer than asked for where they are spread over too many blocks or one of
    * them is damaged. At once where all of it is in memory, else when the disk has answered; rejects where it does not.
    */
-  read(queue: QueueId, rows: EntryRows): MaybePromise<ReadResult> {
+  read(queue: QueueId, rows: EntryRows, isAlone = false): MaybePromise<ReadResult> {
     const isSparse = this.areSparse(rows);
+    if (isSparse && isAlone) return this.readSingly(queue, rows);
     if (isSparse && this.cache.useOfSparseBlocks < leastUse && ++this.sparseReads % probeEvery !== 0) {
       return this.readSingly(queue, rows);
     }
@@ -201,16 +206,40 @@ export class EntryReader {
     return bytes > rows.length * this.cache.blockBytes * sparsePart;
   }
 
-  /** The rows one by one, each by a read of its own past the cache, a step ahead. */
+  /** The rows one by one, each by a read of its own past the cache, some steps ahead. */
   private async readSingly(queue: QueueId, rows: EntryRows): Promise<ReadResult> {
     rows.cut(Math.min(rows.length, maxSingleReads));
     const result = new PayloadList(this.slabs, this.cache, this.joinMemory);
-    let ahead = this.fetchSingly(rows, 0);
+    const ahead: Promise<Place | undefined>[] = [];
+    let aheadBytes = 0;
+    let next = 0;
+    const lookAhead = (): void => {
+      while (next < rows.length && ahead.length < maxReadsAhead) {
+        const sizeBytes = rows.sizesBytes[next]!;
+        if (ahead.length > 0 && aheadBytes + sizeBytes > maxBytesAhead) return;
+        const fetched = this.fetchSingly(rows, next++);
+        fetched.catch(() => {}); // met when it is its turn
+        aheadBytes += sizeBytes;
+        ahead.push(fetched);
+      }
+    };
+    /** What was read ahead for nothing. */
+    const letGoAhead = (): void => {
+      for (const fetched of ahead) {
+        fetched.then(
+          (place) => place !== undefined && this.letGo(place),
+          () => {},
+        );
+      }
+    };
     for (let row = 0; row < rows.length; row++) {
+      lookAhead();
       let place: Place | undefined;
       try {
-        place = await ahead;
+        aheadBytes -= rows.sizesBytes[row]!;
+        place = await ahead.shift();
       } catch (error) {
+        letGoAhead();
         result.release();
         throw error;
       }
@@ -219,15 +248,12 @@ export class EntryReader {
         !isHeaderOf(place.view, place.at, queue, rows.baseOffsets[row]!, rows.sizesBytes[row]!)
       ) {
         if (place !== undefined) this.letGo(place);
+        letGoAhead();
         if (row === 0) {
           return { outcome: 'damaged', baseOffset: rows.baseOffsets[0]!, nextOffset: rows.endOffset(0) };
         }
         rows.cut(row);
         break;
-      }
-      if (row + 1 < rows.length) {
-        ahead = this.fetchSingly(rows, row + 1);
-        ahead.catch(() => {}); // met when it is its turn
       }
       const { bytes, view, at, holder, joined } = place;
       const isLent = this.deliver(rows, row, bytes, at + headerBytes, epochAt(view, at), result);

@@ -53,12 +53,13 @@ export class QueueReads {
       maxBytes: options.maxBytes,
       maxRows: maxRowsPerRead,
       atLeastOne: options.atLeastOne,
+      isAlone: options.isAlone === true,
     };
     const rows = this.spareRows.pop() ?? new EntryRows();
     rows.clear();
     const generation = this.readsInFlight.enter();
     const result = this.index.collectFromMemory(queue, fromOffset, limits, rows)
-      ? this.readRows(queue, fromOffset, rows)
+      ? this.readRows(queue, fromOffset, limits.isAlone, rows)
       : this.readFromRuns(queue, fromOffset, limits, rows);
     if (!(result instanceof Promise)) {
       this.readsInFlight.leave(generation);
@@ -163,16 +164,21 @@ export class QueueReads {
   private async readFromRuns(
     queue: QueueState,
     fromOffset: number,
-    limits: { untilOffset: number; maxBytes: number; maxRows: number; atLeastOne: boolean },
+    limits: { untilOffset: number; maxBytes: number; maxRows: number; atLeastOne: boolean; isAlone: boolean },
     rows: EntryRows,
   ): Promise<ReadResult> {
     await this.guarded(this.index.collect(queue, fromOffset, limits, rows));
-    return this.readRows(queue, fromOffset, rows);
+    return this.readRows(queue, fromOffset, limits.isAlone, rows);
   }
 
-  private readRows(queue: QueueState, fromOffset: number, rows: EntryRows): MaybePromise<ReadResult> {
+  private readRows(
+    queue: QueueState,
+    fromOffset: number,
+    isAlone: boolean,
+    rows: EntryRows,
+  ): MaybePromise<ReadResult> {
     if (rows.length === 0) return this.reader.empty(fromOffset);
-    return this.reader.readFromSlabs(rows) ?? this.reader.read(queue.id, rows);
+    return this.reader.readFromSlabs(rows) ?? this.reader.read(queue.id, rows, isAlone);
   }
 
   private keepRows(rows: EntryRows): void {

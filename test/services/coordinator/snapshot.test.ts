@@ -45,6 +45,20 @@ describe('a log that has grown', () => {
     expect((await restarted(store)).size).toBe(100);
   });
 
+  it('is written of many small entries that lie apart, too', async () => {
+    const store = startStore({ snapshotLogEntries: 50 });
+    for (let round = 0; round < 60; round++) await store.set('name', `value${round}`);
+    await store.settle();
+    expect(store.held.trims).toHaveLength(1);
+    expect(await restarted(store)).toEqual(new Map([['name', 'value59']]));
+    for (let round = 60; round < 80; round++) await store.set('name', `value${round}`);
+    await store.settle();
+    expect(store.held.trims).toHaveLength(1);
+    for (let round = 80; round < 120; round++) await store.set('name', `value${round}`);
+    await store.settle();
+    expect(store.held.trims).toHaveLength(2);
+  });
+
   it('of which nothing lives is trimmed to its end', async () => {
     const store = startStore(limits);
     for (let round = 0; round < 40; round++) await store.set('name', round % 2 === 0 ? 'value' : null);

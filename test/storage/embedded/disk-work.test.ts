@@ -54,6 +54,46 @@ function logCalls(disk: SimulatedDisk): { write: number; datasync: number; bytes
   return counts;
 }
 
+describe('reads', () => {
+  test('of entries that lie far apart take little more than these where the reader is alone', async () => {
+    const disk = new SimulatedDisk({ seed: 1 });
+    const settings = { readBlockBytes: 64 * 1024, slabBytes: 64 * 1024, tailCacheBytes: 64 * 1024 };
+    let engine = await open(disk, { settings });
+    for (let at = 0; at < 40; at++) {
+      await put(engine, 'async', 100, 1);
+      await put(engine, 'async', 100_000, 2);
+    }
+    await engine.close();
+    engine = await open(disk, { settings });
+    let bytes = 0;
+    let atOnce = 0;
+    let mostAtOnce = 0;
+    disk.fault = (call: DiskCall) => {
+      if (call.path.endsWith('.log') && call.name === 'read') bytes += call.sizeBytes;
+      return undefined;
+    };
+    disk.latency = async (call) => {
+      if (!call.path.endsWith('.log')) return;
+      mostAtOnce = Math.max(mostAtOnce, ++atOnce);
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      atOnce--;
+    };
+    const seen: number[] = [];
+    for (let fromOffset = 0; fromOffset < 40; ) {
+      const read = await engine.read(1, { fromOffset, maxBytes: 1e6, atLeastOne: true, isAlone: true });
+      if (read.outcome !== 'read') throw new Error(read.outcome);
+      for (const { baseOffset } of parsePayloads(read.payloads)) seen.push(baseOffset);
+      fromOffset = read.nextOffset;
+      read.release();
+    }
+    expect(seen).toEqual(Array.from({ length: 40 }, (_, at) => at));
+    expect(bytes).toBeGreaterThan(40 * 100);
+    expect(bytes).toBeLessThan(40 * 400);
+    expect(mostAtOnce).toBe(2); // maxReadsAtOnce
+    await engine.close();
+  });
+});
+
 describe('writes and flushes', () => {
   test('a turn of the event loop is one write and one flush, whatever the queues', async () => {
     const disk = new SimulatedDisk({ seed: 1 });
