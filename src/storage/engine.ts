@@ -98,6 +98,8 @@ export interface AppendGroup {
   readonly conditions?: readonly IndexCondition[];
   /** One for each lease that the group rests on. */
   readonly fences?: readonly Fence[];
+  /** Groups with the same name here have their order fixed in the order of the calls, conditions and links or not. */
+  readonly sequence?: string;
   /** An async group is made durable within this time even when the engine's own interval is longer. */
   readonly flushWithinMs?: number;
 }
@@ -322,7 +324,7 @@ export interface StorageEngine {
   readonly catalogue: Catalogue;
 
   /**
-   * Fixes the group's order (before this call returns when it has neither conditions nor links), de-duplicates and checks
+   * Fixes the group's order (before this call returns when it has no conditions, links or sequence), de-duplicates and checks
    * the fence inside. Payload bytes are copied before it returns, so the caller may reuse them.
    */
   append(group: AppendGroup): Promise<readonly AppendResult[]>;

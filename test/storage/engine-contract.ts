@@ -918,6 +918,37 @@ export function describeEngineContract(
       });
     });
 
+    describe('groups of one sequence', () => {
+      test('are fixed in the order of the calls, whatever each has to look up first', async () => {
+        const key = Buffer.from('row');
+        for (let at = 0; at < 20; at++) await put(2, `source ${at}`);
+        await append([], { changes: [{ index: 'i', key, value: Buffer.from('there') }] });
+        const holds = { index: 'i', key, expected: Buffer.from('there') };
+        const answers = await Promise.all([
+          append(
+            Array.from({ length: 20 }, (_, offset) => ({ ...entry(1, ''), payload: { queue: 2, offset } })),
+            { sequence: 's', conditions: [holds] },
+          ),
+          append([entry(1, 'never')], { sequence: 's', conditions: [{ ...holds, expected: null }] }),
+          append([{ ...entry(1, ''), payload: { queue: 2, offset: 99 } }], { sequence: 's' }),
+          append([entry(1, 'behind')], { sequence: 's', conditions: [holds] }),
+          append([entry(1, 'last')], { sequence: 's' }),
+        ]);
+        expect(answers.map((results) => outcomes(results)[0])).toEqual([
+          'appended',
+          'condition-failed',
+          'link-source-missing',
+          'appended',
+          'appended',
+        ]);
+        expect(await bodies(1)).toEqual([
+          ...Array.from({ length: 20 }, (_, at) => `source ${at}`),
+          'behind',
+          'last',
+        ]);
+      });
+    });
+
     describe('links', () => {
       test('deliver the entry of another queue under offsets of their own', async () => {
         await put(2, 'x');
@@ -948,6 +979,33 @@ export function describeEngineContract(
           expect(outcomes(results)).toEqual(['link-source-missing', 'not-appended']);
         }
         expect((await bounds(3))?.visibleEndOffset).toBe(0);
+      });
+
+      test('many in one group are found wherever they lie, in the order of the group', async () => {
+        const sent: string[] = [];
+        for (let at = 0; at < 60; at++) {
+          sent.push(`body ${at} ${'.'.repeat(1 + ((at * 37) % 900))}`);
+          await put(at % 2 === 0 ? 2 : 3, sent[at]!);
+        }
+        const order = sent.map((_, at) => (at * 23) % 60);
+        const links = (numbers: number[]): AppendEntry[] =>
+          numbers.map((number) => ({
+            ...entry(1, ''),
+            payload: { queue: number % 2 === 0 ? 2 : 3, offset: Math.floor(number / 2) },
+          }));
+        expect(outcomes(await append(links(order)))).toEqual(order.map(() => 'appended'));
+        expect(await bodies(1)).toEqual(order.map((number) => sent[number]));
+        if (can.reopen) {
+          harness = await harness.reopen!();
+          engine = harness.engine;
+          expect(outcomes(await append(links(order)))).toEqual(order.map(() => 'appended'));
+          expect((await bodies(1)).slice(60)).toEqual(order.map((number) => sent[number]));
+        }
+        const missing = await append([
+          ...links([5, 3]),
+          { ...entry(1, ''), payload: { queue: 2, offset: 30 } },
+        ]);
+        expect(outcomes(missing)).toEqual(['not-appended', 'not-appended', 'link-source-missing']);
       });
     });
 

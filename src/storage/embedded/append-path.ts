@@ -19,6 +19,7 @@ import type {
 } from '../engine.ts';
 import type { ProducerWindow, SequenceVerdict } from '../producer-window.ts';
 import { offsetsFrom, withOffsets } from '../row-offsets.ts';
+import { byteString } from '../sorted-map.ts';
 import { applyEngineChange } from './apply-change.ts';
 import type { Checksum } from './checksum.ts';
 import type { CommitLog } from './commit-log.ts';
@@ -35,6 +36,8 @@ import {
   kindEngineChanges,
   kindIndexChanges,
 } from './entry-header.ts';
+import { GroupSequences } from './group-sequences.ts';
+import type { LinkedPayloads } from './linked-payloads.ts';
 import { offsetIn, segmentOf } from './location.ts';
 import type { SegmentReference } from './manifest.ts';
 import type { IndexPin, IndexStore } from './ordered-index/index-store.ts';
@@ -62,6 +65,7 @@ export interface AppendPathParts {
   readonly space: DiskSpace;
   readonly visibility: QueueVisibility;
   readonly reads: QueueReads;
+  readonly linked: LinkedPayloads;
   /** The log goes on in a new segment. */
   segmentSealed(segment: SegmentReference): void;
   /** After every group. */
@@ -101,6 +105,8 @@ export class AppendPath {
   private readonly space: DiskSpace;
   private readonly visibility: QueueVisibility;
   private readonly reads: QueueReads;
+  private readonly linked: LinkedPayloads;
+  private readonly sequences = new GroupSequences();
   private readonly segmentSealed: (segment: SegmentReference) => void;
   private readonly grew: () => void;
   private readonly header = new EntryHeader();
@@ -125,6 +131,7 @@ export class AppendPath {
     this.space = parts.space;
     this.visibility = parts.visibility;
     this.reads = parts.reads;
+    this.linked = parts.linked;
     this.segmentSealed = (segment) => parts.segmentSealed(segment);
     this.grew = () => parts.grew();
   }
@@ -132,6 +139,7 @@ export class AppendPath {
   append(group: AppendGroup): Promise<readonly AppendResult[]> {
     const { entries, conditions } = group;
     if (conditions !== undefined && conditions.length > 0) return this.appendPrepared(group, conditions);
+    if (group.sequence !== undefined) return this.appendPrepared(group, []);
     for (let at = 0; at < entries.length; at++) {
       if (!Buffer.isBuffer(entries[at]!.payload)) return this.appendPrepared(group, []);
     }
@@ -144,32 +152,40 @@ export class AppendPath {
     conditions: readonly IndexCondition[],
   ): Promise<readonly AppendResult[]> {
     const pins = conditions.map(({ index, key }) => this.orderedIndex.pin(index, key));
-    const own =
-      conditions.length === 0
-        ? noBuffers
-        : conditions.map(({ expected }) => expected && Buffer.from(expected));
+    const expected = conditions.map((condition) => condition.expected && byteString(condition.expected));
+    const turn = group.sequence === undefined ? undefined : this.sequences.take(group.sequence);
     try {
       const copied = withOwnPayloads(group);
+      const loaded = loadAll(pins);
+      // Met below, if the sources do not fail first.
+      loaded.catch(() => {});
       const sources = await this.fetchSources(copied.entries);
-      for (;;) {
-        const missing = pins.find((pin) => pin.value === undefined);
-        if (missing === undefined) break;
-        await missing.load();
-      }
-      if (this.refusal === undefined && !conditionsHold(pins, own)) {
+      await loaded;
+      await turn?.before;
+      // What is known may be taken back while others are waited for.
+      while (pins.some((pin) => pin.isUnknown)) await loadAll(pins);
+      if (this.refusal === undefined && !pins.every((pin, at) => pin.holds(expected[at]!))) {
         return refuseAll(group, this.fenceRefusal(group) ?? 'condition-failed');
       }
-      return await this.fix(copied, sources);
+      const fixed = this.fix(copied, sources);
+      turn?.done();
+      return await fixed;
     } finally {
+      turn?.done();
       for (const pin of pins) pin.release();
     }
   }
 
   /** The payloads to store; undefined stands for a link whose source is missing. */
   private async fetchSources(entries: readonly AppendEntry[]): Promise<(Buffer | undefined)[]> {
+    const links: LinkSource[] = [];
+    for (const { payload } of entries) if (!Buffer.isBuffer(payload)) links.push(payload);
+    const linked = links.length > 1 ? await this.linked.fetch(links) : [];
     const sources: (Buffer | undefined)[] = [];
+    let link = 0;
     for (const { payload } of entries) {
-      sources.push(Buffer.isBuffer(payload) ? payload : await this.fetchLinked(payload));
+      if (Buffer.isBuffer(payload)) sources.push(payload);
+      else sources.push(linked[link++] ?? (await this.fetchLinked(payload)));
     }
     return sources;
   }
@@ -499,16 +515,9 @@ export class AppendPath {
   }
 }
 
-const noBuffers: readonly (Buffer | null)[] = [];
-
-function conditionsHold(pins: readonly IndexPin[], expected: readonly (Buffer | null)[]): boolean {
-  for (let at = 0; at < pins.length; at++) {
-    const { value } = pins[at]!;
-    const wanted = expected[at]!;
-    const holds = wanted === null ? value === null : value?.equals(wanted) === true;
-    if (!holds) return false;
-  }
-  return true;
+async function loadAll(pins: readonly IndexPin[]): Promise<void> {
+  const unknown = pins.filter((pin) => pin.isUnknown);
+  if (unknown.length > 0) await Promise.all(unknown.map((pin) => pin.load()));
 }
 
 /** The group with payloads that its caller cannot change any more. */

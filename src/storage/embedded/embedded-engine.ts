@@ -47,6 +47,7 @@ import { layoutOf } from './directory-layout.ts';
 import { DiskSpace } from './disk-space.ts';
 import { EntryReader } from './entry-reader.ts';
 import type { DirectoryLock, FileSystem } from './file-system.ts';
+import { LinkedPayloads } from './linked-payloads.ts';
 import { offsetIn } from './location.ts';
 import { Maintenance } from './maintenance.ts';
 import { NodeFileSystem } from './node-file-system.ts';
@@ -245,6 +246,15 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
       space,
       visibility: this.visibility,
       reads: this.reads,
+      linked: new LinkedPayloads({
+        queues: this.queues,
+        index: this.queueIndex,
+        slabs: this.commitLog.slabs,
+        segments: this.segments,
+        readsInFlight: this.readsInFlight,
+        format: options.payloadFormat,
+        crc32c: options.crc32c,
+      }),
       segmentSealed: (segment) => this.maintenance.segmentSealed(segment),
       grew: () => this.maintenance.sealIfDue(),
     });

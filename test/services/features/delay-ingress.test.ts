@@ -1,9 +1,11 @@
 /** Delayed records on their way in: what is taken, in which bytes it waits and comes out, and what is refused in which words. */
+import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { errorCodes } from '../../../protocol/error-codes.ts';
 import { decodeRecords } from '../../../protocol/records/batch-records.ts';
 import { codecNameOf } from '../../../protocol/records/compression.ts';
 import {
+  batchBaseOffset,
   batchBaseSequence,
   batchCodecId,
   batchIsTransactional,
@@ -24,9 +26,11 @@ import { AppendService } from '../../../src/services/append/append-service.ts';
 import { BrokerConfig } from '../../../src/services/configuration/broker-config.ts';
 import { mayHoldControlHeader } from '../../../src/services/features/control-headers.ts';
 import { delayLevelsMs } from '../../../src/services/features/delay/delay-headers.ts';
+import { decodeDelayedBatch } from '../../../src/services/features/delay/delay-row.ts';
 import { DelayService } from '../../../src/services/features/delay/delay-service.ts';
 import { HiddenTrim } from '../../../src/services/features/timers/hidden-trim.ts';
 import { TimerEngine } from '../../../src/services/features/timers/timer-engine.ts';
+import { timerKinds } from '../../../src/services/features/timers/timer-kinds.ts';
 import { ensureHiddenQueues } from '../../../src/services/topics/hidden-queues.ts';
 import type { TopicSettings } from '../../../src/services/topics/topic.ts';
 import { openMemoryEngine } from '../../../src/storage/memory/memory-engine.ts';
@@ -79,9 +83,22 @@ async function brokerOf(settings: Partial<TopicSettings> = {}) {
     }
     return batches;
   };
-  const hidden = async () => (await Promise.all(queues.map(read))).flat();
+  /** All that waits, in due order: in rows or in hidden queues. */
+  const waiting = async () => {
+    const entries = new Map<string, Buffer>();
+    for (const queue of queues) {
+      for (const batch of await read(queue)) entries.set(`${queue}/${batchBaseOffset(batch, 0)}`, batch);
+    }
+    const due = await timers.list(undefined, 10_000);
+    return due
+      .filter(({ kind }) => kind === timerKinds.delayedDelivery)
+      .map(({ payload, source }) => {
+        return decodeDelayedBatch(payload).inRow ?? entries.get(`${source.queue}/${source.offset}`)!;
+      });
+  };
+  const hiddenEntries = async () => (await Promise.all(queues.map(read))).flat();
   const target = () => read(topic.partitions[0]!.queue);
-  return { clock, engine, topics, topic, timers, delay, produce, hidden, target, queues, warnings };
+  return { clock, engine, topics, topic, timers, delay, produce, waiting, hiddenEntries, target, warnings };
 }
 
 function recordOf(value: string, headers: Record<string, string | null> = {}): RecordInput {
@@ -107,51 +124,65 @@ const shown = (batches: readonly Buffer[]) =>
   );
 
 describe('a batch that asks for delays', () => {
-  it.each(allCodecs)('is stored once a due time and delivered in its codec: %s', async (codec) => {
-    const { clock, produce, hidden, target, timers } = await brokerOf();
-    const nowMs = clock.nowMs();
-    const result = await produce(
-      batchOf(
+  it.each(
+    allCodecs.flatMap((codec) => [
+      { codec, isLarge: false },
+      { codec, isLarge: true },
+    ]),
+  )(
+    'is stored once a due time and delivered in its codec: $codec, large $isLarge',
+    async ({ codec, isLarge }) => {
+      const { clock, produce, waiting, hiddenEntries, target, timers } = await brokerOf();
+      const large = isLarge ? randomBytes(1000).toString('hex') : 'a';
+      const nowMs = clock.nowMs();
+      const result = await produce(
+        batchOf(
+          [
+            recordOf(large, { 'rmq-delay-ms': '5000', own: 'x' }),
+            recordOf('b'),
+            recordOf('c', { 'rmq-delay-level': '2' }),
+            recordOf('d', { 'rmq-deliver-at-ms': String(nowMs + 1) }),
+            recordOf('e', { 'rmq-deliver-at-ms': '0', own: 'y' }),
+          ],
+          { codec },
+        ),
+      );
+      expect(result).toMatchObject({ errorCode: 0, baseOffset: -1, logStartOffset: -1, logAppendTimeMs: -1 });
+      expect(shown(await target())).toEqual([[['b'], ['e', 'own=y']]]);
+      const due = (ms: number) => [`rmq-due-ms=${nowMs + ms}`, `rmq-stored-ms=${nowMs}`];
+      expect(shown(await waiting())).toEqual([
+        [['d', ...due(1)]],
         [
-          recordOf('a', { 'rmq-delay-ms': '5000', own: 'x' }),
-          recordOf('b'),
-          recordOf('c', { 'rmq-delay-level': '2' }),
-          recordOf('d', { 'rmq-deliver-at-ms': String(nowMs + 1) }),
-          recordOf('e', { 'rmq-deliver-at-ms': '0', own: 'y' }),
+          [large, 'own=x', ...due(5000)],
+          ['c', ...due(5000)],
         ],
-        { codec },
-      ),
-    );
-    expect(result).toMatchObject({ errorCode: 0, baseOffset: -1, logStartOffset: -1, logAppendTimeMs: -1 });
-    expect(shown(await target())).toEqual([[['b'], ['e', 'own=y']]]);
-    const due = (ms: number) => [`rmq-due-ms=${nowMs + ms}`, `rmq-stored-ms=${nowMs}`];
-    expect(shown(await hidden())).toEqual([
-      [
-        ['a', 'own=x', ...due(5000)],
-        ['c', ...due(5000)],
-      ],
-      [['d', ...due(1)]],
-    ]);
-    await clock.advance(1);
-    await timers.whenIdle();
-    expect(shown(await target()).length).toBe(2);
-    await clock.advance(4998);
-    expect(shown(await target()).length).toBe(2);
-    await clock.advance(1);
-    await timers.whenIdle();
-    const delivered = await target();
-    expect(
-      shown(delivered)
-        .flat()
-        .map(([value]) => value),
-    ).toEqual(['b', 'e', 'd', 'a', 'c']);
-    for (const batch of delivered) {
-      expect(isBatchIntact(batch, 0, batch.length)).toBe(true);
-      expect(codecNameOf(batchCodecId(batch, 0))).toBe(codec);
-      expect(decodeRecords(batch, 0).every(({ timestamp }) => timestamp === bornMs)).toBe(true);
-    }
-    expect(delivered.map((batch) => decodeRecords(batch, 0)[0]!.offset)).toEqual([0, 2, 3]);
-  });
+      ]);
+      expect(
+        shown(await hiddenEntries())
+          .flat(2)
+          .includes(large),
+      ).toBe(isLarge);
+      await clock.advance(1);
+      await timers.whenIdle();
+      expect(shown(await target()).length).toBe(2);
+      await clock.advance(4998);
+      expect(shown(await target()).length).toBe(2);
+      await clock.advance(1);
+      await timers.whenIdle();
+      const delivered = await target();
+      expect(
+        shown(delivered)
+          .flat()
+          .map(([value]) => value),
+      ).toEqual(['b', 'e', 'd', large, 'c']);
+      for (const batch of delivered) {
+        expect(isBatchIntact(batch, 0, batch.length)).toBe(true);
+        expect(codecNameOf(batchCodecId(batch, 0))).toBe(codec);
+        expect(decodeRecords(batch, 0).every(({ timestamp }) => timestamp === bornMs)).toBe(true);
+      }
+      expect(delivered.map((batch) => decodeRecords(batch, 0)[0]!.offset)).toEqual([0, 2, 3]);
+    },
+  );
 
   it('stays as it came where no record asks, also when a value looks as if', async () => {
     const { produce, target } = await brokerOf();
@@ -165,30 +196,32 @@ describe('a batch that asks for delays', () => {
   });
 
   it('takes the first of level, delay and time, in this order', async () => {
-    const { clock, produce, hidden } = await brokerOf();
+    const { clock, produce, waiting } = await brokerOf();
     const nowMs = clock.nowMs();
     const all = { 'rmq-deliver-at-ms': String(nowMs + 7), 'rmq-delay-ms': '8', 'rmq-delay-level': '1' };
     await produce(batchOf([recordOf('x', all)]));
     const { 'rmq-delay-level': _, ...two } = all;
     await produce(batchOf([recordOf('y', two)]));
     expect(
-      shown(await hidden())
+      shown(await waiting())
         .flat()
         .map(([value, due]) => [value, due]),
     ).toEqual([
-      ['x', `rmq-due-ms=${nowMs + 1000}`],
       ['y', `rmq-due-ms=${nowMs + 8}`],
+      ['x', `rmq-due-ms=${nowMs + 1000}`],
     ]);
   });
 
   it("has RocketMQ's eighteen levels, and what is above is the last", async () => {
-    const { clock, produce, hidden } = await brokerOf();
+    const { clock, produce, waiting } = await brokerOf();
     const nowMs = clock.nowMs();
     const levels = [...Array.from({ length: 18 }, (_, at) => String(at + 1)), '19', '99999999999999999999'];
     await produce(
       batchOf(levels.map((level) => recordOf(level, { 'rmq-delay-level': level, 'rmq-message-id': level }))),
     );
-    const found = shown(await hidden()).flat();
+    const found = shown(await waiting())
+      .flat()
+      .sort(([a], [b]) => Number(a) - Number(b));
     const expected = [...delayLevelsMs, 7_200_000, 7_200_000].map((ms, at) => [
       levels[at],
       `rmq-due-ms=${nowMs + ms}`,
@@ -217,7 +250,7 @@ describe('a batch that asks for delays', () => {
     ['rmq-delay-level', '1.5', 'a level from 1 to 18'],
     ['rmq-delay-ms', 'A'.repeat(100_000), 'milliseconds in decimal digits'],
   ])('%s: %s is refused', async (header, value, words) => {
-    const { produce, hidden, target } = await brokerOf();
+    const { produce, waiting, target } = await brokerOf();
     const result = await produce(
       batchOf([recordOf('fine', { 'rmq-delay-ms': '1' }), recordOf('bad', { [header]: value })]),
     );
@@ -227,7 +260,7 @@ describe('a batch that asks for delays', () => {
     expect(result.recordErrors[0]!.batchIndexErrorMessage).toContain(words);
     expect(result.recordErrors[0]!.batchIndexErrorMessage.length).toBeLessThan(200);
     expect(result.errorMessage).toContain('Record 1: ');
-    expect([...(await hidden()), ...(await target())]).toEqual([]);
+    expect([...(await waiting()), ...(await target())]).toEqual([]);
   });
 
   it('is refused with a header twice, also with an id that is none', async () => {
@@ -246,7 +279,7 @@ describe('a batch that asks for delays', () => {
   });
 
   it('of an idempotent producer is known again when it is sent again, and its sequence counts', async () => {
-    const { produce, hidden, target, timers, clock } = await brokerOf();
+    const { produce, waiting, hiddenEntries, target, timers, clock } = await brokerOf();
     const facts = { producerId: 5, producerEpoch: 0 };
     const first = () =>
       batchOf([recordOf('a', { 'rmq-delay-ms': '100' }), recordOf('b')], { ...facts, baseSequence: 0 });
@@ -259,7 +292,8 @@ describe('a batch that asks for delays', () => {
     expect(await produce(Buffer.from(plain))).toMatchObject({ errorCode: 0, baseOffset: 1 });
     const gap = batchOf([recordOf('e', { 'rmq-delay-ms': '1' })], { ...facts, baseSequence: 7 });
     expect(await produce(gap)).toMatchObject({ errorCode: errorCodes.OUT_OF_ORDER_SEQUENCE_NUMBER });
-    for (const batch of await hidden()) {
+    expect(await waiting()).toHaveLength(2);
+    for (const batch of [...(await waiting()), ...(await hiddenEntries())]) {
       expect([batchProducerId(batch, 0), batchBaseSequence(batch, 0)]).toEqual([-1, -1]);
       expect(batchIsTransactional(batch, 0)).toBe(false);
     }

@@ -230,7 +230,7 @@ export class DelayScenario {
       records.push({
         timestamp: nowMs,
         key: null,
-        value: Buffer.from(this.random() < 0.1 ? body.padEnd(1500, '.') : body),
+        value: Buffer.from(this.random() < 0.3 ? body.padEnd(1500, '.') : body),
         headers: isPlain
           ? []
           : [

@@ -3,7 +3,7 @@
  * link where its bytes can stay; a copy where the topic stamps the append time, or where the due time was changed.
  */
 import { isBatchIntact, setBatchMaxTimestamp } from '../../../../protocol/records/record-batch.ts';
-import type { AppendEntry, StorageEngine } from '../../../storage/engine.ts';
+import type { AppendEntry, MaybePromise, StorageEngine } from '../../../storage/engine.ts';
 import type { Clock } from '../../../util/clock.ts';
 import type { Topic, TopicDirectory } from '../../topics/topic.ts';
 import type { Discard, FirePlan, TimerHandler } from '../timers/timer-engine.ts';
@@ -40,20 +40,38 @@ export class DelayDelivery implements TimerHandler {
 
   async prepare(timers: readonly Timer[], look: boolean): Promise<readonly (FirePlan | Discard)[]> {
     const plans: (FirePlan | Discard)[] = [];
-    for (const timer of timers) plans.push(await this.planOf(timer, 'delivered', look));
+    for (const timer of timers) {
+      const plan = this.planOf(timer, 'delivered', look);
+      plans.push(plan instanceof Promise ? await plan : plan);
+    }
     return plans;
   }
 
   /** `look`: the message id may stand for another record by now. */
-  async planOf(timer: Timer, outcome: DelayOutcome, look: boolean): Promise<FirePlan | Discard> {
+  planOf(timer: Timer, outcome: DelayOutcome, look: boolean): MaybePromise<FirePlan | Discard> {
     const batch = decodeDelayedBatch(timer.payload);
-    const { topicId, messageId } = batch;
-    const topic = this.options.topics.byId(topicId);
+    const topic = this.options.topics.byId(batch.topicId);
     if (topic?.partitions[batch.partition] === undefined) return { discard: 'topic-deleted' };
-    if (messageId !== undefined && look && !(await this.isNewestOfItsId(topicId, messageId, timer))) {
+    if (look && batch.messageId !== undefined) return this.planAfterLook(timer, batch, topic, outcome);
+    const entry = this.entryOf(timer, batch, topic);
+    return entry instanceof Promise
+      ? entry.then((made) => this.planWith(made, timer, batch, outcome))
+      : this.planWith(entry, timer, batch, outcome);
+  }
+
+  private async planAfterLook(
+    timer: Timer,
+    batch: DelayedBatch,
+    topic: Topic,
+    outcome: DelayOutcome,
+  ): Promise<FirePlan | Discard> {
+    if (!(await this.isNewestOfItsId(batch.topicId, batch.messageId!, timer)))
       return { discard: 'superseded' };
-    }
-    const entry = await this.entryOf(timer, batch, topic);
+    return this.planWith(await this.entryOf(timer, batch, topic), timer, batch, outcome);
+  }
+
+  private planWith(entry: AppendEntry, timer: Timer, batch: DelayedBatch, outcome: DelayOutcome): FirePlan {
+    const { topicId, messageId } = batch;
     const sizeBytes = batch.sizeBytes + entryOverheadBytes;
     if (messageId === undefined) return { entries: [entry], sizeBytes };
     const nowMs = this.options.clock.nowMs();
@@ -79,7 +97,7 @@ export class DelayDelivery implements TimerHandler {
     );
   }
 
-  private async entryOf(timer: Timer, batch: DelayedBatch, topic: Topic): Promise<AppendEntry> {
+  private entryOf(timer: Timer, batch: DelayedBatch, topic: Topic): MaybePromise<AppendEntry> {
     const target = {
       queue: topic.partitions[batch.partition]!.queue,
       kind: 'data',
@@ -87,15 +105,17 @@ export class DelayDelivery implements TimerHandler {
       maxTimestampMs: batch.maxTimestampMs,
     } as const;
     const stampsAppendTime = topic.settings.messageTimestampType === 'LogAppendTime';
-    if (!stampsAppendTime && !batch.isMoved) return { ...target, payload: timer.source };
-    const stored = await this.readBatch(timer);
-    // The engine says the same of a link, and the timer engine knows what to do then.
-    if (stored === undefined) return { ...target, payload: timer.source };
-    const payload = batch.isMoved ? withDueTime(stored, timer.dueMs) : stored;
-    if (!stampsAppendTime) return { ...target, payload };
-    const nowMs = this.options.clock.nowMs();
-    setBatchMaxTimestamp(payload, 0, 'LogAppendTime', nowMs);
-    return { ...target, maxTimestampMs: nowMs, payload };
+    if (!stampsAppendTime && !batch.isMoved) return { ...target, payload: batch.inRow ?? timer.source };
+    const finish = (stored: Buffer | undefined): AppendEntry => {
+      // The engine says the same of a link, and the timer engine knows what to do then.
+      if (stored === undefined) return { ...target, payload: timer.source };
+      const payload = batch.isMoved ? withDueTime(stored, timer.dueMs) : stored;
+      if (!stampsAppendTime) return { ...target, payload };
+      const nowMs = this.options.clock.nowMs();
+      setBatchMaxTimestamp(payload, 0, 'LogAppendTime', nowMs);
+      return { ...target, maxTimestampMs: nowMs, payload };
+    };
+    return batch.inRow === undefined ? this.readBatch(timer).then(finish) : finish(Buffer.from(batch.inRow));
   }
 
   /** A copy. */

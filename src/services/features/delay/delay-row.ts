@@ -17,9 +17,19 @@ export interface DelayedBatch {
   readonly isMoved: boolean;
   /** A batch with an id is one record. */
   readonly messageId: Buffer | undefined;
+  /** The batch itself, where it is small; the timer speaks of no entry then. Else it lies at the timer's source. */
+  readonly inRow?: Buffer;
 }
 
+/**
+ * Batches up to this size stand in their rows, which are read in due order: to fire them nothing else is read. Larger ones would be
+ * written too often as the index merges its runs.
+ */
+export const largestBatchInRow = 512;
+
 const formatVersion = 1;
+/** The same with the length of the id (one byte) before it, and the batch behind it. */
+const formatWithBatch = 2;
 const topicIdAt = 2;
 const topicIdBytes = 16;
 const partitionAt = 18;
@@ -32,9 +42,10 @@ const movedFlag = 1;
 const idFlag = 2;
 
 export function encodeDelayedBatch(batch: DelayedBatch): Buffer {
-  const id = batch.messageId;
-  const bytes = Buffer.alloc(idAt + (id?.length ?? 0));
-  bytes[0] = formatVersion;
+  const { messageId: id, inRow } = batch;
+  const idBytes = id?.length ?? 0;
+  const bytes = Buffer.allocUnsafe(idAt + idBytes + (inRow === undefined ? 0 : 1 + inRow.length));
+  bytes[0] = inRow === undefined ? formatVersion : formatWithBatch;
   bytes[1] = (batch.isMoved ? movedFlag : 0) | (id === undefined ? 0 : idFlag);
   bytes.write(batch.topicId, topicIdAt, topicIdBytes, 'base64url');
   bytes.writeUInt32BE(batch.partition, partitionAt);
@@ -43,16 +54,24 @@ export function encodeDelayedBatch(batch: DelayedBatch): Buffer {
   writeUint64(bytes, batch.maxTimestampMs + 1, maxTimestampAt);
   bytes.writeUInt32BE(batch.sizeBytes, sizeAt);
   writeUint64(bytes, batch.storedMs, storedAt);
-  id?.copy(bytes, idAt);
+  if (inRow === undefined) id?.copy(bytes, idAt);
+  else {
+    bytes[idAt] = idBytes;
+    id?.copy(bytes, idAt + 1);
+    inRow.copy(bytes, idAt + 1 + idBytes);
+  }
   return bytes;
 }
 
 /** Throws a RangeError on bytes that this version did not write. */
 export function decodeDelayedBatch(bytes: Buffer): DelayedBatch {
-  if (bytes.length < idAt || bytes[0] !== formatVersion) {
+  const format = bytes[0];
+  if (bytes.length < idAt || (format !== formatVersion && format !== formatWithBatch)) {
     throw new RangeError(`the timer of a delayed batch in an unknown format ${bytes[0]}`);
   }
   const flags = bytes[1]!;
+  const idFrom = format === formatWithBatch ? idAt + 1 : idAt;
+  const idUntil = format === formatWithBatch ? idFrom + bytes[idAt]! : bytes.length;
   return {
     topicId: bytes.toString('base64url', topicIdAt, topicIdAt + topicIdBytes),
     partition: bytes.readUInt32BE(partitionAt),
@@ -61,11 +80,12 @@ export function decodeDelayedBatch(bytes: Buffer): DelayedBatch {
     sizeBytes: bytes.readUInt32BE(sizeAt),
     storedMs: readUint64(bytes, storedAt),
     isMoved: (flags & movedFlag) !== 0,
-    messageId: (flags & idFlag) === 0 ? undefined : bytes.subarray(idAt),
+    messageId: (flags & idFlag) === 0 ? undefined : bytes.subarray(idFrom, idUntil),
+    ...(format === formatWithBatch ? { inRow: bytes.subarray(idUntil) } : {}),
   };
 }
 
-/** The timer of a batch that waits at this place. */
+/** The timer of a batch that waits at this place (of one in its row: queue 0 and a number that tells it apart). */
 export function delayTimer(batch: DelayedBatch, dueMs: number, queue: QueueId, offset: number): Timer {
   return {
     kind: timerKinds.delayedDelivery,

@@ -1,10 +1,12 @@
 /**
- * Delayed records on their way in: on topics that take them the batch is taken apart and what is due later goes into hidden queues,
- * each part with its timer in one append group; on all others a record that asks for what its topic does not do is refused,
+ * Delayed records on their way in: on topics that take them the batch is taken apart and what is due later is put aside, small parts in
+ * the rows of their timers, larger ones in hidden queues, all in one append group; on all others a record that asks for what its topic does not do is refused,
  * wherever that can be seen at little cost.
  */
+import { randomBytes } from 'node:crypto';
 import { errorCodes } from '../../../../protocol/error-codes.ts';
 import { batchCodecId } from '../../../../protocol/records/record-batch.ts';
+import { buildRecordBatch } from '../../../../protocol/records/record-batch-builder.ts';
 import { RecordError } from '../../../../protocol/records/record-error.ts';
 import type {
   AppendEntry,
@@ -21,8 +23,8 @@ import { type AdmittedBatch, Refusal } from '../../append/batch-admission.ts';
 import type { Topic } from '../../topics/topic.ts';
 import { mayHoldControlHeader } from '../control-headers.ts';
 import { type TimerEngine, withOffset } from '../timers/timer-engine.ts';
-import { type Timer, timerPutForEntry } from '../timers/timer-row.ts';
-import { delayTimer } from './delay-row.ts';
+import { type Timer, timerPut, timerPutForEntry } from '../timers/timer-row.ts';
+import { type DelayedBatch, delayTimer, largestBatchInRow } from './delay-row.ts';
 import { type DelayedPart, findControlHeaders, type SplitBatch, splitDelayed } from './delayed-records.ts';
 import { idEnded, idPut } from './message-ids.ts';
 
@@ -45,6 +47,8 @@ export class DelayStep implements AppendStep {
   readonly name = 'delay';
   private readonly options: DelayStepOptions;
   private readonly told = new Set<string>();
+  /** Each process begins anywhere, so that its rows are not taken for those of one before it. */
+  private rowNumber = randomBytes(6).readUIntBE(0, 6) * 32;
   /** Records that were delayed. */
   scheduled = 0;
 
@@ -119,6 +123,13 @@ export class DelayStep implements AppendStep {
       if (ended.timer !== undefined) timers.push({ timer: ended.timer, entry: undefined });
     }
     for (const part of split.delayed) {
+      if (part.payload.length <= largestBatchInRow) {
+        const timer = timerInRow(part, topic, partition.index, nowMs, this.nextNumber());
+        changes.push(timerPut(timer));
+        if (part.messageId !== undefined) changes.push(idPut(topic.id, part.messageId, timer));
+        timers.push({ timer, entry: undefined });
+        continue;
+      }
       const entry = entries.length;
       const timer = timerOf(part, topic, partition.index, nowMs, hidden);
       // State, so that no engine takes it for what may go when memory is short.
@@ -133,6 +144,7 @@ export class DelayStep implements AppendStep {
       if (part.messageId !== undefined) changes.push(idPut(topic.id, part.messageId, timer, entry));
       timers.push({ timer, entry });
     }
+    if (entries.length === 0 && producer !== undefined) add(sequenceNote(hidden));
     const flushMs = topic.settings.flushMs;
     return {
       group: {
@@ -151,6 +163,13 @@ export class DelayStep implements AppendStep {
     };
   }
 
+  /** Tells rows apart that are due in the same millisecond. */
+  private nextNumber(): number {
+    const number = this.rowNumber;
+    this.rowNumber = number < Number.MAX_SAFE_INTEGER ? number + 1 : 0;
+    return number;
+  }
+
   private refuse(faults: readonly RecordFault[], { topic, version }: AppendTarget): Refusal {
     const [first] = faults;
     const message = `Record ${first!.batchIndex}: ${first!.batchIndexErrorMessage}`;
@@ -166,21 +185,38 @@ export class DelayStep implements AppendStep {
 }
 
 function timerOf(part: DelayedPart, topic: Topic, partition: number, nowMs: number, hidden: QueueId): Timer {
-  return delayTimer(
-    {
-      topicId: topic.id,
-      partition,
-      recordCount: part.recordCount,
-      maxTimestampMs: part.maxTimestampMs,
-      sizeBytes: part.payload.length,
-      storedMs: nowMs,
-      isMoved: false,
-      messageId: part.messageId,
-    },
-    part.dueMs,
-    hidden,
-    0,
-  );
+  return delayTimer(delayedBatchOf(part, topic, partition, nowMs), part.dueMs, hidden, 0);
+}
+
+function timerInRow(
+  part: DelayedPart,
+  topic: Topic,
+  partition: number,
+  nowMs: number,
+  number: number,
+): Timer {
+  const batch = { ...delayedBatchOf(part, topic, partition, nowMs), inRow: part.payload };
+  return delayTimer(batch, part.dueMs, 0, number);
+}
+
+function delayedBatchOf(part: DelayedPart, topic: Topic, partition: number, nowMs: number): DelayedBatch {
+  return {
+    topicId: topic.id,
+    partition,
+    recordCount: part.recordCount,
+    maxTimestampMs: part.maxTimestampMs,
+    sizeBytes: part.payload.length,
+    storedMs: nowMs,
+    isMoved: false,
+    messageId: part.messageId,
+  };
+}
+
+const emptyBatch = buildRecordBatch([]);
+
+/** Carries the producer's sequence where all of its batch stands in rows; nobody reads it. */
+function sequenceNote(hidden: QueueId): AppendEntry {
+  return { queue: hidden, kind: 'state', count: 1, maxTimestampMs: -1, payload: emptyBatch };
 }
 
 function producerOf(batch: AdmittedBatch, queue: QueueId): ProducerFacts | undefined {

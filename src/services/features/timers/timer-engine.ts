@@ -53,9 +53,13 @@ export interface TimerHandler {
 export interface TimerEngineSettings {
   /** Timers kept in memory: the next to be due. About twice as many at most. */
   readonly maxLoaded: number;
-  /** Timers fired in one append group, and the bytes of it. */
+  /** Timers fired in one append group, and the bytes of it: what is put together in one go, while requests wait. */
   readonly maxGroupTimers: number;
   readonly maxGroupBytes: number;
+  /** Groups on their way to the disk at a time. */
+  readonly maxGroupsInFlight: number;
+  /** While groups are on their way others gather for so long, so that they are fewer. */
+  readonly lingerMs: number;
   /** How long a jump of the wall clock may go unnoticed. */
   readonly clockCheckMs: number;
   /** How long to wait after the engine refused or could not read. */
@@ -63,9 +67,11 @@ export interface TimerEngineSettings {
 }
 
 export const defaultTimerSettings: TimerEngineSettings = {
-  maxLoaded: 16_384,
-  maxGroupTimers: 512,
-  maxGroupBytes: 4 * 1024 * 1024,
+  maxLoaded: 8192,
+  maxGroupTimers: 256,
+  maxGroupBytes: 1024 * 1024,
+  maxGroupsInFlight: 16,
+  lingerMs: 10,
   clockCheckMs: 500,
   retryMs: 500,
 };
@@ -80,6 +86,8 @@ export interface TimerEngineOptions {
 export type FireOutcome = 'fired' | 'gone' | 'later';
 
 const rowsAtOnce = 1024;
+/** Groups are fixed in the order in which they were made: timers fire in due order. */
+const firingSequence = 'timers';
 /** How often a group is put together anew because rows changed under it, before its timers are fired one by one. */
 const maxAttempts = 3;
 
@@ -94,6 +102,9 @@ export class TimerEngine {
   private alarm: ClockTimer | undefined;
   private running: Promise<void> | undefined;
   private wakeAgain = false;
+  private readonly inFlight = new Set<Promise<void>>();
+  /** By the monotonic clock: the engine refused or could not read, and is left in peace until then. */
+  private notBeforeMs = Number.NEGATIVE_INFINITY;
   private started = false;
   private closed = false;
   private faultLogged = false;
@@ -136,15 +147,22 @@ export class TimerEngine {
   async close(): Promise<void> {
     this.closed = true;
     this.alarm?.cancel();
-    await this.running;
+    await this.settled();
   }
 
   /** Resolves when nothing that is due by now is left to fire (or the engine does not let it). */
   async whenIdle(): Promise<void> {
-    while (this.running !== undefined) await this.running;
+    await this.settled();
     if ((this.window.nextDueMs ?? Number.POSITIVE_INFINITY) > this.clock.nowMs()) return;
     this.wake();
-    while (this.running !== undefined) await this.running;
+    await this.settled();
+  }
+
+  private async settled(): Promise<void> {
+    while (this.running !== undefined || this.inFlight.size > 0) {
+      await this.running;
+      await Promise.all(this.inFlight);
+    }
   }
 
   /** The timer's row is in the engine now. */
@@ -199,45 +217,46 @@ export class TimerEngine {
   }
 
   private async run(): Promise<void> {
-    let waitMs = Number.POSITIVE_INFINITY;
     try {
-      while (!this.closed) {
+      while (!this.closed && this.clock.monotonicMs() >= this.notBeforeMs) {
         while (this.window.needsMore) await this.loadPage();
-        const due = this.window.takeDue(this.clock.nowMs(), this.settings.maxGroupTimers);
+        const nowMs = this.clock.nowMs();
+        if (nowMs < this.nextGroupMs()) break;
+        const due = this.window.takeDue(nowMs, this.settings.maxGroupTimers);
         if (due.length === 0) break;
-        const room = this.engine.appendRoom();
-        if (room !== undefined) await room;
-        const later = await this.fireDue(due);
-        if (later.length > 0) {
-          for (const timer of later) this.window.add(keyOf(timer), timer);
-          waitMs = this.settings.retryMs;
-          break;
-        }
-        this.faultLogged = false;
+        await this.fire(due);
         // Requests go on between the groups of a long run.
         await new Promise<void>((resolve) => setImmediate(resolve));
       }
     } catch (error) {
       this.tellFault(error);
-      waitMs = this.settings.retryMs;
+      this.holdOff();
     }
-    this.arm(waitMs);
+    this.arm();
   }
 
-  private arm(leastMs: number): void {
-    if (this.closed) return;
+  /** When the next group is to be made: what is due may gather while others are on their way. */
+  private nextGroupMs(): number {
     const dueMs = this.window.nextDueMs;
-    let waitMs = leastMs;
-    if (waitMs === Number.POSITIVE_INFINITY) {
-      if (dueMs === undefined) return;
-      waitMs = Math.max(0, dueMs - this.clock.nowMs());
-    }
+    if (dueMs === undefined) return Number.POSITIVE_INFINITY;
+    return this.inFlight.size === 0 ? dueMs : dueMs + this.settings.lingerMs;
+  }
+
+  private holdOff(): void {
+    this.notBeforeMs = this.clock.monotonicMs() + this.settings.retryMs;
+  }
+
+  private arm(): void {
+    if (this.closed) return;
+    const heldMs = this.notBeforeMs - this.clock.monotonicMs();
+    const nextMs = this.nextGroupMs();
+    if (heldMs <= 0 && nextMs === Number.POSITIVE_INFINITY) return;
+    const waitMs = heldMs > 0 ? heldMs : Math.max(0, nextMs - this.clock.nowMs());
     this.alarm = this.clock.after(Math.min(waitMs, this.settings.clockCheckMs), () => {
       this.alarm = undefined;
       // A look at the clock costs nothing; only what is due starts anything.
-      if (leastMs === Number.POSITIVE_INFINITY && (this.window.nextDueMs ?? 0) > this.clock.nowMs()) {
-        this.arm(leastMs);
-      } else this.wake();
+      if (heldMs <= 0 && this.nextGroupMs() > this.clock.nowMs()) this.arm();
+      else this.wake();
     });
   }
 
@@ -255,49 +274,73 @@ export class TimerEngine {
     }
   }
 
-  /** Fires these; answers those that must be tried again later. */
-  private async fireDue(due: readonly Timer[]): Promise<readonly Timer[]> {
-    const later: Timer[] = [];
+  /** Sends these on their way; resolves when there is room for more. What must be tried again stands in the window then. */
+  private async fire(due: readonly Timer[]): Promise<void> {
+    const left = new Set(due);
+    const putBack = (timers: Iterable<Timer>) => {
+      for (const timer of timers) {
+        left.delete(timer);
+        this.window.add(keyOf(timer), timer);
+      }
+      this.holdOff();
+    };
     try {
-      await this.fireAll(due, (timer, outcome) => {
-        if (outcome === 'later') later.push(timer);
-      });
+      const planned: PlannedTimer[] = [];
+      for (const [kind, ofKind] of byKind(due)) {
+        const handler = this.handlers.get(kind);
+        if (handler === undefined) continue;
+        const plans = await handler.prepare(ofKind, false);
+        for (const [at, timer] of ofKind.entries()) {
+          const plan = plans[at];
+          if (plan === undefined) this.window.add(keyOf(timer), timer);
+          else planned.push({ timer, plan });
+        }
+      }
+      planned.sort((a, b) => a.timer.dueMs - b.timer.dueMs);
+      for (let from = 0; from < planned.length; ) {
+        const group = planned.slice(from, this.endOfGroup(planned, from));
+        while (this.inFlight.size >= this.settings.maxGroupsInFlight) await Promise.race(this.inFlight);
+        const room = this.engine.appendRoom();
+        if (room !== undefined) await room;
+        for (const { timer } of group) left.delete(timer);
+        this.send(group, putBack);
+        from += group.length;
+      }
     } catch (error) {
       this.tellFault(error);
-      return due;
+      putBack(left);
     }
-    return later;
   }
 
-  /** Each kind's handler is asked for its timers, then groups are made within the limits. */
-  private async fireAll(
-    timers: readonly Timer[],
-    told: (timer: Timer, outcome: FireOutcome) => void,
-  ): Promise<void> {
-    const planned: PlannedTimer[] = [];
-    for (const [kind, ofKind] of byKind(timers)) {
-      const handler = this.handlers.get(kind);
-      if (handler === undefined) continue;
-      const plans = await handler.prepare(ofKind, false);
-      for (const [at, timer] of ofKind.entries()) {
-        const plan = plans[at];
-        if (plan === undefined) this.window.add(keyOf(timer), timer);
-        else planned.push({ timer, plan });
-      }
+  private endOfGroup(planned: readonly PlannedTimer[], from: number): number {
+    let bytes = sizeOf(planned[from]!.plan);
+    let to = from + 1;
+    while (to < planned.length) {
+      bytes += sizeOf(planned[to]!.plan);
+      if (bytes > this.settings.maxGroupBytes) break;
+      to += 1;
     }
-    planned.sort((a, b) => a.timer.dueMs - b.timer.dueMs);
-    for (let from = 0; from < planned.length; ) {
-      let to = from;
-      let bytes = 0;
-      while (to < planned.length) {
-        const size = sizeOf(planned[to]!.plan);
-        if (to > from && bytes + size > this.settings.maxGroupBytes) break;
-        bytes += size;
-        to += 1;
-      }
-      await this.fireGroup(planned.slice(from, to), 0, told);
-      from = to;
-    }
+    return to;
+  }
+
+  private send(group: readonly PlannedTimer[], putBack: (timers: Iterable<Timer>) => void): void {
+    const left = new Set(group.map(({ timer }) => timer));
+    const later: Timer[] = [];
+    const landed = this.fireGroup(group, 0, (timer, outcome) => {
+      left.delete(timer);
+      if (outcome === 'later') later.push(timer);
+    })
+      .catch((error: unknown) => {
+        this.tellFault(error);
+        later.push(...left);
+      })
+      .then(() => {
+        this.inFlight.delete(landed);
+        if (later.length > 0) putBack(later);
+        else this.faultLogged = false;
+        this.wake();
+      });
+    this.inFlight.add(landed);
   }
 
   private async fireGroup(
@@ -311,7 +354,13 @@ export class TimerEngine {
       if ('discard' in plan) continue;
       for (const { timer, entry } of plan.scheduled ?? []) if (entry === undefined) this.moving(timer);
     }
-    const results = await this.engine.append({ durability: 'sync', entries, changes, conditions });
+    const results = await this.engine.append({
+      durability: 'sync',
+      entries,
+      changes,
+      conditions,
+      sequence: firingSequence,
+    });
     if (results.every((result) => result.outcome === 'appended')) {
       const nowMs = this.clock.nowMs();
       let first = 0;
