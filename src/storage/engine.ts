@@ -73,6 +73,8 @@ export interface RowOffset {
   readonly at: number;
   /** Place of the entry in the group. */
   readonly entry: number;
+  /** Added to the entry's base offset: one of the offsets that it takes. */
+  readonly plus?: number;
 }
 
 /** Holds when the row's value is `expected` (null: when there is no row) at the moment the group's order is fixed. */

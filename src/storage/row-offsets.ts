@@ -14,10 +14,10 @@ export function withOffsets(
   return changes.map(({ index, key, value, offsets }) => {
     if (offsets === undefined) return { index, key, value };
     const filled = { index, key: Buffer.from(key), value: value === null ? null : Buffer.from(value) };
-    for (const { part, at, entry } of offsets) {
+    for (const { part, at, entry, plus } of offsets) {
       const bytes = part === 'key' ? filled.key : filled.value;
       assert(bytes !== null && at >= 0 && at + offsetBytes <= bytes.length, 'an offset lies inside its row');
-      bytes.writeBigUInt64BE(BigInt(baseOffsetOf(entry)), at);
+      bytes.writeBigUInt64BE(BigInt(baseOffsetOf(entry) + (plus ?? 0)), at);
     }
     return filled;
   });

@@ -871,7 +871,7 @@ export function describeEngineContract(
               value: Buffer.alloc(17, 7),
               offsets: [
                 { part: 'key', at: 2, entry: 2 },
-                { part: 'value', at: 1, entry: 0 },
+                { part: 'value', at: 1, entry: 0, plus: 2 },
                 { part: 'value', at: 9, entry: 1 },
               ],
             },
@@ -892,7 +892,7 @@ export function describeEngineContract(
         const expected = [
           [
             Buffer.concat([bytes('at'), offset(8)]).toString('hex'),
-            Buffer.concat([Buffer.from([7]), offset(5), offset(0)]).toString('hex'),
+            Buffer.concat([Buffer.from([7]), offset(7), offset(0)]).toString('hex'),
           ],
           [bytes('plain').toString('hex'), bytes('x').toString('hex')],
         ];

@@ -17,7 +17,7 @@ export interface DelayedBatch {
   readonly isMoved: boolean;
   /** A batch with an id is one record. */
   readonly messageId: Buffer | undefined;
-  /** The batch itself, where it is small; the timer speaks of no entry then. Else it lies at the timer's source. */
+  /** The batch itself, where it is small; its source only tells it apart then. Else it lies there. */
   readonly inRow?: Buffer;
 }
 
@@ -85,7 +85,7 @@ export function decodeDelayedBatch(bytes: Buffer): DelayedBatch {
   };
 }
 
-/** The timer of a batch that waits at this place (of one in its row: queue 0 and a number that tells it apart). */
+/** The timer of a batch that waits at this place (one in its row: for which that place is kept). */
 export function delayTimer(batch: DelayedBatch, dueMs: number, queue: QueueId, offset: number): Timer {
   return {
     kind: timerKinds.delayedDelivery,

@@ -3,7 +3,6 @@
  * the rows of their timers, larger ones in hidden queues, all in one append group; on all others a record that asks for what its topic does not do is refused,
  * wherever that can be seen at little cost.
  */
-import { randomBytes } from 'node:crypto';
 import { errorCodes } from '../../../../protocol/error-codes.ts';
 import { batchCodecId } from '../../../../protocol/records/record-batch.ts';
 import { buildRecordBatch } from '../../../../protocol/records/record-batch-builder.ts';
@@ -23,7 +22,7 @@ import { type AdmittedBatch, Refusal } from '../../append/batch-admission.ts';
 import type { Topic } from '../../topics/topic.ts';
 import { mayHoldControlHeader } from '../control-headers.ts';
 import { type TimerEngine, withOffset } from '../timers/timer-engine.ts';
-import { type Timer, timerPut, timerPutForEntry } from '../timers/timer-row.ts';
+import { type Timer, timerPutForEntry } from '../timers/timer-row.ts';
 import { type DelayedBatch, delayTimer, largestBatchInRow } from './delay-row.ts';
 import { type DelayedPart, findControlHeaders, type SplitBatch, splitDelayed } from './delayed-records.ts';
 import { idEnded, idPut } from './message-ids.ts';
@@ -47,8 +46,6 @@ export class DelayStep implements AppendStep {
   readonly name = 'delay';
   private readonly options: DelayStepOptions;
   private readonly told = new Set<string>();
-  /** Each process begins anywhere, so that its rows are not taken for those of one before it. */
-  private rowNumber = randomBytes(6).readUIntBE(0, 6) * 32;
   /** Records that were delayed. */
   scheduled = 0;
 
@@ -106,7 +103,7 @@ export class DelayStep implements AppendStep {
     const { topic, partition, durability } = target;
     const entries: AppendEntry[] = [];
     const changes: IndexChange[] = [];
-    const timers: { readonly timer: Timer; readonly entry: number | undefined }[] = [];
+    const timers: { readonly timer: Timer; readonly entry?: number; readonly plus?: number }[] = [];
     // The facts of the producer stand on one entry, for the partition that it produced to.
     let producer = producerOf(batch, partition.queue);
     const add = (entry: AppendEntry) => {
@@ -120,31 +117,24 @@ export class DelayStep implements AppendStep {
     for (const id of split.deliveredIds) {
       const ended = idEnded(topic.id, id, 'delivered', nowMs, this.options.outcomeKeptMs());
       changes.push(...ended.changes);
-      if (ended.timer !== undefined) timers.push({ timer: ended.timer, entry: undefined });
+      if (ended.timer !== undefined) timers.push({ timer: ended.timer });
     }
     for (const part of split.delayed) {
-      if (part.payload.length <= largestBatchInRow) {
-        const timer = timerInRow(part, topic, partition.index, nowMs, this.nextNumber());
-        changes.push(timerPut(timer));
-        if (part.messageId !== undefined) changes.push(idPut(topic.id, part.messageId, timer));
-        timers.push({ timer, entry: undefined });
-        continue;
-      }
-      const entry = entries.length;
-      const timer = timerOf(part, topic, partition.index, nowMs, hidden);
-      // State, so that no engine takes it for what may go when memory is short.
-      add({
-        queue: hidden,
-        kind: 'state',
-        count: part.recordCount,
-        maxTimestampMs: -1,
-        payload: part.payload,
-      });
-      changes.push(timerPutForEntry(timer, entry));
-      if (part.messageId !== undefined) changes.push(idPut(topic.id, part.messageId, timer, entry));
-      timers.push({ timer, entry });
+      const isInRow = part.payload.length <= largestBatchInRow;
+      let entry = entries.length;
+      let plus = 0;
+      if (!isInRow) add(hiddenEntry(hidden, part.payload, part.recordCount));
+      else if (entries.at(-1)?.payload === emptyBatch) {
+        entry -= 1;
+        plus = entries[entry]!.count;
+        entries[entry] = { ...entries[entry]!, count: plus + 1 };
+      } else add(hiddenEntry(hidden, emptyBatch, 1));
+      const batch = delayedBatchOf(part, topic, partition.index, nowMs);
+      const timer = delayTimer(isInRow ? { ...batch, inRow: part.payload } : batch, part.dueMs, hidden, 0);
+      changes.push(timerPutForEntry(timer, entry, plus));
+      if (part.messageId !== undefined) changes.push(idPut(topic.id, part.messageId, timer, entry, plus));
+      timers.push({ timer, entry, plus });
     }
-    if (entries.length === 0 && producer !== undefined) add(sequenceNote(hidden));
     const flushMs = topic.settings.flushMs;
     return {
       group: {
@@ -156,18 +146,11 @@ export class DelayStep implements AppendStep {
       answeringEntry: split.delayed.length === 0 ? 0 : -1,
       appended: (results: readonly AppendResult[]) => {
         for (const part of split.delayed) this.scheduled += part.recordCount;
-        for (const { timer, entry } of timers) {
-          this.options.timers.added(entry === undefined ? timer : withOffset(timer, results[entry]!));
+        for (const { timer, entry, plus } of timers) {
+          this.options.timers.added(entry === undefined ? timer : withOffset(timer, results[entry]!, plus));
         }
       },
     };
-  }
-
-  /** Tells rows apart that are due in the same millisecond. */
-  private nextNumber(): number {
-    const number = this.rowNumber;
-    this.rowNumber = number < Number.MAX_SAFE_INTEGER ? number + 1 : 0;
-    return number;
   }
 
   private refuse(faults: readonly RecordFault[], { topic, version }: AppendTarget): Refusal {
@@ -184,20 +167,13 @@ export class DelayStep implements AppendStep {
   }
 }
 
-function timerOf(part: DelayedPart, topic: Topic, partition: number, nowMs: number, hidden: QueueId): Timer {
-  return delayTimer(delayedBatchOf(part, topic, partition, nowMs), part.dueMs, hidden, 0);
+/** State, so that no engine takes it for what may go when memory is short. */
+function hiddenEntry(queue: QueueId, payload: Buffer, count: number): AppendEntry {
+  return { queue, kind: 'state', count, maxTimestampMs: -1, payload };
 }
 
-function timerInRow(
-  part: DelayedPart,
-  topic: Topic,
-  partition: number,
-  nowMs: number,
-  number: number,
-): Timer {
-  const batch = { ...delayedBatchOf(part, topic, partition, nowMs), inRow: part.payload };
-  return delayTimer(batch, part.dueMs, 0, number);
-}
+/** Stands for batches in rows, one offset each: it gives them their order and carries the producer's sequence. Nobody reads it. */
+const emptyBatch = buildRecordBatch([]);
 
 function delayedBatchOf(part: DelayedPart, topic: Topic, partition: number, nowMs: number): DelayedBatch {
   return {
@@ -210,13 +186,6 @@ function delayedBatchOf(part: DelayedPart, topic: Topic, partition: number, nowM
     isMoved: false,
     messageId: part.messageId,
   };
-}
-
-const emptyBatch = buildRecordBatch([]);
-
-/** Carries the producer's sequence where all of its batch stands in rows; nobody reads it. */
-function sequenceNote(hidden: QueueId): AppendEntry {
-  return { queue: hidden, kind: 'state', count: 1, maxTimestampMs: -1, payload: emptyBatch };
 }
 
 function producerOf(batch: AdmittedBatch, queue: QueueId): ProducerFacts | undefined {

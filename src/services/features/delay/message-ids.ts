@@ -41,10 +41,12 @@ function endedValue(outcome: DelayOutcome, atMs: number): Buffer {
   return value;
 }
 
-/** The id stands for this timer's record from now on. `entry`: the source is that entry of the group. */
-export function idPut(topicId: string, id: Buffer, timer: Timer, entry?: number): IndexChange {
+/** The id stands for this timer's record from now on. `entry`: the source is that entry of the group, `plus` as for its timer. */
+export function idPut(topicId: string, id: Buffer, timer: Timer, entry?: number, plus = 0): IndexChange {
   const change = { index: messageIdIndex, key: messageIdKey(topicId, id), value: pendingValue(timer) };
-  return entry === undefined ? change : { ...change, offsets: [{ part: 'value', at: offsetAt, entry }] };
+  return entry === undefined
+    ? change
+    : { ...change, offsets: [{ part: 'value', at: offsetAt, entry, plus }] };
 }
 
 /** The id stands for this timer's record. */

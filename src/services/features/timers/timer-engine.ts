@@ -499,10 +499,10 @@ export function movedBy(change: IndexChange, first: number): IndexChange {
   };
 }
 
-/** The timer, whose source is the entry that got this result. */
-export function withOffset(timer: Timer, result: AppendResult): Timer {
+/** The timer, whose source is the entry that got this result (`plus`: which of its offsets). */
+export function withOffset(timer: Timer, result: AppendResult, plus = 0): Timer {
   if (result.outcome !== 'appended') return timer;
-  return { ...timer, source: { queue: timer.source.queue, offset: result.baseOffset } };
+  return { ...timer, source: { queue: timer.source.queue, offset: result.baseOffset + plus } };
 }
 
 function byKind(timers: readonly Timer[]): Map<number, Timer[]> {

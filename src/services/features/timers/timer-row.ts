@@ -62,9 +62,12 @@ export function timerPut(timer: Timer): IndexChange {
   return { index: timerIndex, key: keyOf(timer), value: timer.payload };
 }
 
-/** Puts a timer whose source is an entry of the same group: the engine fills in its offset. */
-export function timerPutForEntry(timer: Timer, entry: number): IndexChange {
-  return { ...timerPut(timer), offsets: [{ part: 'key', at: offsetAt, entry }] };
+/**
+ * Puts a timer whose source is an entry of the same group: the engine fills in its offset. `plus`: which of the offsets that the
+ * entry takes.
+ */
+export function timerPutForEntry(timer: Timer, entry: number, plus = 0): IndexChange {
+  return { ...timerPut(timer), offsets: [{ part: 'key', at: offsetAt, entry, plus }] };
 }
 
 export function timerDelete(timer: Timer): IndexChange {
