@@ -17,6 +17,7 @@ import { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from '../services/groups/group-settings.ts';
 import { ProducerIds } from '../services/producers/producer-ids.ts';
 import { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
+import { HeldRecords } from '../services/transactions/held-records.ts';
 import { OpenTransactions } from '../services/transactions/open-transactions.ts';
 import { TransactionCoordinator } from '../services/transactions/transaction-coordinator.ts';
 import { transactionSettingsFrom } from '../services/transactions/transaction-settings.ts';
@@ -45,7 +46,8 @@ export function buildServices(
     log,
     settings: groupSettingsFrom(config),
   });
-  const features = new Features({ engine, queues, topics, groups, groupConfigs, config, clock, log });
+  const held = new HeldRecords({ engine });
+  const features = new Features({ engine, queues, topics, groups, groupConfigs, config, held, clock, log });
   const producerIds = new ProducerIds(engine.catalogue);
   const transactionSettings = transactionSettingsFrom(config);
   const openTransactions = new OpenTransactions({ engine, clock, limits: transactionSettings });
@@ -58,6 +60,7 @@ export function buildServices(
     producerIds,
     groups,
     open: openTransactions,
+    held,
   });
   const appends = new AppendService({
     engine,

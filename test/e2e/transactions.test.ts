@@ -111,6 +111,31 @@ describe('kafkajs', () => {
     await producer.disconnect();
   });
 
+  it('delays records of a transaction that is committed, and holds no reader back for them', async () => {
+    const topic = unique('orders');
+    const admin = kafka.admin();
+    await admin.connect();
+    await admin.createTopics({
+      topics: [{ topic, configEntries: [{ name: 'rmq.message.type', value: 'DELAY' }] }],
+    });
+    await admin.disconnect();
+    const producer = await producerOf(unique('tx'));
+    const later = (value: string) => ({ value, headers: { 'rmq-delay-ms': '50' } });
+    for (const isCommit of [false, true]) {
+      const transaction = await producer.transaction();
+      await transaction.send({ topic, messages: [later(`later ${isCommit}`), { value: `now ${isCommit}` }] });
+      await (isCommit ? transaction.commit() : transaction.abort());
+    }
+    const open = await producer.transaction();
+    await open.send({ topic, messages: [later('never')] });
+    await producer.disconnect();
+    const plain = kafka.producer();
+    await plain.connect();
+    await plain.send({ topic, messages: [{ value: 'end', headers: { 'rmq-delay-ms': '300' } }] });
+    expect(await read(topic)).toEqual(['now true', 'later true']);
+    await plain.disconnect();
+  });
+
   it('fences a producer whose transactional id another one took over', async () => {
     const topic = unique('fenced');
     const transactionalId = unique('tx');

@@ -53,6 +53,7 @@ import {
 import { GroupCoordinator } from '../../src/services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from '../../src/services/groups/group-settings.ts';
 import { ProducerIds } from '../../src/services/producers/producer-ids.ts';
+import { HeldRecords } from '../../src/services/transactions/held-records.ts';
 import { OpenTransactions } from '../../src/services/transactions/open-transactions.ts';
 import { TransactionCoordinator } from '../../src/services/transactions/transaction-coordinator.ts';
 import { transactionSettingsFrom } from '../../src/services/transactions/transaction-settings.ts';
@@ -126,6 +127,7 @@ export class DataBroker {
       producerIds,
       groups: this.groups,
       open: this.open,
+      held: new HeldRecords({ engine: this.engine }),
     });
     this.appends = new AppendService({
       engine: this.engine,

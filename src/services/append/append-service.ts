@@ -4,6 +4,7 @@
  */
 import { errorCodes } from '../../../protocol/error-codes.ts';
 import type { AppendEntry, AppendGroup, AppendResult, QueueId, StorageEngine } from '../../storage/engine.ts';
+import { assert } from '../../util/assert.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { Topic, TopicDirectory } from '../topics/topic.ts';
 import {
@@ -101,7 +102,7 @@ interface PlannedPartition {
   readonly topic: Topic;
   readonly batch: AdmittedBatch;
   plan: PlannedAppend | PlannedWork;
-  /** Set where a transaction begins in the partition with this batch. */
+  /** Set where a transaction begins in the partition with this batch, or holds something of it. */
   opening?: OpeningBatch;
 }
 
@@ -211,12 +212,11 @@ export class AppendRequest {
     const verdicts = this.service.transactions.admit(
       transactionalId,
       version,
-      asked.map(({ topic, index, batch }) => ({
-        topic,
-        partition: topic.partitions[index]!,
-        producerId: batch.producerId,
-        producerEpoch: batch.producerEpoch,
-      })),
+      asked.map(({ topic, index, batch, plan }) => {
+        assert('group' in plan, 'a batch of a transaction is planned at once');
+        const { producerId, producerEpoch } = batch;
+        return { topic, partition: topic.partitions[index]!, producerId, producerEpoch, plan };
+      }),
     );
     for (const [at, one] of asked.entries()) {
       const verdict = verdicts[at];
@@ -234,22 +234,21 @@ export class AppendRequest {
     const { opening } = one;
     const { engine } = this.service;
     if (opening === undefined) return engine.append(plan.group);
-    const entry = Math.max(plan.answeringEntry, 0);
     const { group } = plan;
     return engine
       .append({
         ...group,
         durability: 'sync',
-        changes: [...(group.changes ?? []), ...opening.changes(entry)],
+        changes: [...(group.changes ?? []), ...opening.changes],
         fences: [...(group.fences ?? []), opening.fence],
       })
       .then(
         (outcomes) => {
-          opening.settled(outcomes[entry]!);
+          opening.settled(outcomes);
           return outcomes;
         },
         (error: unknown) => {
-          opening.settled({ outcome: 'unknown' });
+          opening.settled(group.entries.map(() => ({ outcome: 'unknown' })));
           throw error;
         },
       );

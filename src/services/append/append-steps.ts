@@ -12,13 +12,25 @@ export interface PlannedAppend {
   readonly group: AppendGroup;
   /** The group's entry whose offset is the answer's; -1 where the record has no offset to tell (it is hidden). */
   readonly answeringEntry: number;
+  /** Of a transaction's batch, what only its end decides about: transactions/held-records.ts says how a feature takes part. */
+  readonly held?: readonly HeldEntry[];
   /** Called when the group was appended, before the answer. */
   appended?(results: readonly AppendResult[]): void;
 }
 
+/** A hidden entry of a group (or a visible one that something goes with), until the transaction that it belongs to ends. */
+export interface HeldEntry {
+  /** Place in the group. */
+  readonly entry: number;
+  /** Whose handler is asked at a commit. */
+  readonly feature: number;
+  /** For that handler. */
+  readonly payload: Buffer;
+}
+
 /**
  * What is done for one partition where that takes more than one group known beforehand: it has to look first, or may be refused
- * after a look. Begun when the whole request was checked.
+ * after a look. Begun when the whole request was checked. Not for batches of transactions, which are checked and appended in one turn.
  */
 export interface PlannedWork {
   /** Must copy what it needs of the payload before it waits. Rejections are answered as UNKNOWN_SERVER_ERROR. */
@@ -56,15 +68,18 @@ export interface TransactionalBatch {
   readonly partition: Partition;
   readonly producerId: number;
   readonly producerEpoch: number;
+  readonly plan: PlannedAppend;
 }
 
-/** A batch with which a transaction begins in its partition, or may: what its append group carries beside it. */
+/**
+ * A batch with which a transaction begins in its partition, or may, or of which something is held until the end: what its append group
+ * carries beside it.
+ */
 export interface OpeningBatch {
-  /** The batch is the entry at `entry` of the group. */
-  changes(entry: number): readonly IndexChange[];
+  readonly changes: readonly IndexChange[];
   readonly fence: Fence;
-  /** What became of the batch; called once. */
-  settled(result: AppendResult): void;
+  /** What became of the group's entries; called once. */
+  settled(results: readonly AppendResult[]): void;
 }
 
 /** Whether batches of transactions may be appended (KIP-98, KIP-890); transactions are not part of this folder. */

@@ -10,6 +10,7 @@ import type { BrokerSettings } from '../configuration/broker-config.ts';
 import type { GroupConfigs } from '../configuration/group-configs.ts';
 import type { GroupCoordinator } from '../groups/group-coordinator.ts';
 import type { TopicCatalogue } from '../topics/topic-catalogue.ts';
+import type { HeldRecords } from '../transactions/held-records.ts';
 import { DeadLetterWriter } from './dead-letters/dead-letter-writer.ts';
 import { DelayService } from './delay/delay-service.ts';
 import { readsTopic } from './half-message/check-readers.ts';
@@ -25,6 +26,8 @@ export interface FeatureOptions {
   readonly groups: Pick<GroupCoordinator, 'describe'>;
   readonly groupConfigs: GroupConfigs;
   readonly config: BrokerSettings;
+  /** What waits for the end of a Kafka transaction. */
+  readonly held: HeldRecords;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -51,15 +54,15 @@ export class Features {
   }
 
   constructor(options: FeatureOptions) {
-    const { engine, topics, groups, groupConfigs, config, clock, queues } = options;
+    const { engine, topics, groups, groupConfigs, config, held, clock, queues } = options;
     const log = options.log.component('timers');
     const timers = new TimerEngine({ engine, clock, log });
-    const trim = new HiddenTrim({ engine, timers, clock, log });
+    const trim = new HiddenTrim({ engine, timers, clock, log, others: () => held.sources() });
     const common = { engine, topics, timers, trim, config, clock };
     this.deadLetters = new DeadLetterWriter({ engine, topics, groupConfigs, config, clock });
     this.timers = timers;
     this.trim = trim;
-    this.delay = new DelayService({ ...common, queues: queues.delay, log });
+    this.delay = new DelayService({ ...common, queues: queues.delay, held, log });
     this.half = new HalfService({
       ...common,
       queues: queues.half,

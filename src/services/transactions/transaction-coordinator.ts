@@ -25,6 +25,7 @@ import type { GroupCoordinator } from '../groups/group-coordinator.ts';
 import type { OffsetCommitAnswer, TransactionalOffsetCommit } from '../groups/offset-commits.ts';
 import type { ProducerIds } from '../producers/producer-ids.ts';
 import type { Topic, TopicDirectory } from '../topics/topic.ts';
+import type { EndingHeld, HeldRecords } from './held-records.ts';
 import type { EndingPartition, OpenPartition, OpenTransactions } from './open-transactions.ts';
 import { type HeldPartition, oldestOfEachQueue } from './transaction-metrics.ts';
 import { type TransactionRecord, transactionRecordFormat } from './transaction-records.ts';
@@ -53,6 +54,7 @@ const firstOffsetCommitThatAdds = 5;
 /** ... and from these on it knows TRANSACTION_ABORTABLE. */
 const firstProduceWithAbortable = 11;
 const firstOffsetCommitWithAbortable = 4;
+const tooMuchHeld = 'The transaction has too many delayed records in the partition';
 /** Times that a command is tried again after what it lacked was fetched. */
 const maxAttempts = 5;
 
@@ -68,6 +70,7 @@ export interface TransactionCoordinatorOptions {
     'partitionOf' | 'isLoaded' | 'load' | 'ensureTopic' | 'commitTransactional' | 'endTransaction'
   >;
   readonly open: OpenTransactions;
+  readonly held: HeldRecords;
   readonly limits?: Partial<CoordinatorLimits>;
   readonly endOfTurn?: (action: () => void) => void;
 }
@@ -96,6 +99,8 @@ export interface WrittenMarker extends ProducerIdAndEpoch {
 export interface TransactionFigures {
   readonly openTransactions: number;
   readonly openPartitions: number;
+  /** Delayed records that the end of their transaction schedules or drops. */
+  readonly heldRecords: number;
   readonly oldestOpenMs: number;
   readonly committed: number;
   readonly aborted: number;
@@ -107,6 +112,7 @@ export class TransactionCoordinator implements TransactionGate {
   readonly #log: Log;
   readonly #settings: TransactionSettings;
   readonly #open: OpenTransactions;
+  readonly #held: HeldRecords;
   readonly #runtime: CoordinatorRuntime<TransactionRecord, TransactionStateMachine>;
   readonly #timers = new Set<Timer>();
   /** For what is forgotten by its age. */
@@ -118,10 +124,11 @@ export class TransactionCoordinator implements TransactionGate {
   #timedOut = 0;
 
   constructor(options: TransactionCoordinatorOptions) {
-    const { engine, directory, clock, settings, open } = options;
+    const { engine, directory, clock, settings, open, held } = options;
     this.#options = options;
     this.#settings = settings;
     this.#open = open;
+    this.#held = held;
     this.#log = options.log.component('transactions');
     this.#ageClock = new GuardedClock(clock, this.#log);
     this.#runtime = new CoordinatorRuntime({
@@ -136,9 +143,10 @@ export class TransactionCoordinator implements TransactionGate {
       ...(options.endOfTurn === undefined ? {} : { endOfTurn: options.endOfTurn }),
     });
     this.#stopListening = directory.onDeleted((topic) => {
-      open
-        .queuesEnded(topic.partitions.map((partition) => partition.queue))
-        .catch((error: unknown) => this.#log.warn({ err: error }, 'Rows of a deleted topic were left'));
+      const queues = topic.partitions.map((partition) => partition.queue);
+      Promise.all([open.queuesEnded(queues), held.queuesEnded(queues)]).catch((error: unknown) =>
+        this.#log.warn({ err: error }, 'Rows of a deleted topic were left'),
+      );
     });
   }
 
@@ -148,6 +156,7 @@ export class TransactionCoordinator implements TransactionGate {
    */
   async start(): Promise<void> {
     await this.#open.load();
+    await this.#held.load();
     await this.#runtime.loadAll();
     await this.#endStrays();
     this.#every(
@@ -186,6 +195,7 @@ export class TransactionCoordinator implements TransactionGate {
     return {
       openTransactions: ids.size,
       openPartitions: this.#open.size,
+      heldRecords: this.#held.size,
       oldestOpenMs,
       committed: this.#committed,
       aborted: this.#aborted,
@@ -403,13 +413,31 @@ export class TransactionCoordinator implements TransactionGate {
       if (this.#open.isFull && this.#open.open(queue, producerId) === undefined) {
         return refusalOf(errorCodes.COORDINATOR_NOT_AVAILABLE, version);
       }
-      const opening = this.#open.beforeBatch(queue, producerId, producerEpoch, transactionalId);
-      return opening && { fence, changes: opening.changes, settled: opening.settled };
+      const { group, held = [] } = batch.plan;
+      const room = held.length === 0 ? undefined : this.#held.lacksRoom(queue, producerId, held.length);
+      if (room === 'all') return refusalOf(errorCodes.COORDINATOR_NOT_AVAILABLE, version);
+      if (room === 'transaction') return new Refusal(errorCodes.INVALID_RECORD, tooMuchHeld);
+      const visible = group.entries.findIndex((entry) => entry.queue === queue);
+      const opening =
+        visible < 0 ? undefined : this.#open.beforeBatch(queue, producerId, producerEpoch, transactionalId);
+      const facts = { queue, producerId, producerEpoch, transactionalId };
+      const holding = held.length === 0 ? undefined : this.#held.beforeBatch(facts, held, group.entries);
+      if (opening === undefined && holding === undefined) return undefined;
+      return {
+        fence,
+        changes: [...(opening?.changes(visible) ?? []), ...(holding?.changes ?? [])],
+        settled: (results) => {
+          opening?.settled(results[visible]!);
+          holding?.settled(results);
+        },
+      };
     });
   }
 
   admitPlain(queue: QueueId, producerId: number): ErrorCode {
-    return this.#open.open(queue, producerId) === undefined ? errorCodes.NONE : errorCodes.INVALID_TXN_STATE;
+    return this.#open.open(queue, producerId) === undefined && !this.#held.isHolding(queue, producerId)
+      ? errorCodes.NONE
+      : errorCodes.INVALID_TXN_STATE;
   }
 
   /** One error code a partition: whether the producer's transaction covers it, or comes to where it `adds`. */
@@ -507,10 +535,15 @@ export class TransactionCoordinator implements TransactionGate {
         continue;
       }
       const queue = this.#queueOf(topic, partition);
-      const wait = queue === undefined ? undefined : this.#open.whenEndable(queue, ending.producerId);
+      const wait = queue === undefined ? undefined : this.#whenEndable(queue, ending.producerId);
       if (wait !== undefined) waits.push(wait);
     }
     return waits.length === 0 ? undefined : Promise.all(waits);
+  }
+
+  /** Undefined where the producer's transaction can end in the queue now; else resolves when to look again. */
+  #whenEndable(queue: QueueId, producerId: number): Promise<void> | undefined {
+    return this.#open.whenEndable(queue, producerId) ?? this.#held.whenEndable(queue, producerId);
   }
 
   /** Appends all that the end of a transaction is, with the record of it that stands in `own`. */
@@ -522,6 +555,7 @@ export class TransactionCoordinator implements TransactionGate {
     const changes: IndexChange[] = [];
     const endings: EndingPartition[] = [];
     const endingEntries: number[] = [];
+    const endingHeld: EndingHeld[] = [];
     const parts: ClosedGroup[] = [];
     for (const [topic, partition] of partitionsOf(ending)) {
       // A topic that is gone has nothing to end.
@@ -540,15 +574,21 @@ export class TransactionCoordinator implements TransactionGate {
         endings.push(part);
         endingEntries.push(entries.length);
       }
-      entries.push(
-        this.#marker(queue, { producerId, producerEpoch, isCommit, coordinatorEpoch }, part !== undefined),
-      );
+      const held = this.#held.beforeEnd(queue, producerId, isCommit);
+      if (held !== undefined) {
+        changes.push(...held.changes);
+        endingHeld.push(held);
+      }
+      const isKnown = part !== undefined || held !== undefined;
+      entries.push(this.#marker(queue, { producerId, producerEpoch, isCommit, coordinatorEpoch }, isKnown));
     }
     const decision = own.closeGroup();
     assert(decision !== undefined, 'an end without a record');
     parts.push(decision);
     appendTogether(engine, entries, changes, parts, (results) => {
       for (const [at, part] of endings.entries()) part.settled(results[endingEntries[at]!]!);
+      const isAppended = results.every(({ outcome }) => outcome === 'appended');
+      for (const held of endingHeld) held.settled(isAppended);
     });
     if (isCommit) this.#committed++;
     else this.#aborted++;
@@ -623,21 +663,23 @@ export class TransactionCoordinator implements TransactionGate {
     }
     if (directory.get(topicName)?.isInternal === true) return errorCodes.INVALID_TOPIC_EXCEPTION;
     for (
-      let wait = this.#open.whenEndable(queue, producerId);
+      let wait = this.#whenEndable(queue, producerId);
       wait !== undefined;
-      wait = this.#open.whenEndable(queue, producerId)
+      wait = this.#whenEndable(queue, producerId)
     ) {
       await wait;
     }
     const open = this.#open.open(queue, producerId);
     if (open !== undefined && open.producerEpoch > producerEpoch) return errorCodes.INVALID_PRODUCER_EPOCH;
     const part = this.#open.beforeMarker(queue, producerId, isCommit);
+    const held = this.#held.beforeEnd(queue, producerId, isCommit);
     const [result] = await engine.append({
       durability: 'sync',
       entries: [this.#marker(queue, marker, true)],
-      changes: part === undefined ? [] : part.changes(0),
+      changes: [...(part?.changes(0) ?? []), ...(held?.changes ?? [])],
     });
     part?.settled(result!);
+    held?.settled(result!.outcome === 'appended');
     switch (result!.outcome) {
       case 'appended':
         return errorCodes.NONE;
@@ -762,7 +804,7 @@ export class TransactionCoordinator implements TransactionGate {
   async #endStrays(): Promise<void> {
     const { directory, engine } = this.#options;
     const names = new Map<QueueId, readonly [topic: string, partition: number]>();
-    const open = [...this.#open.all()];
+    const open = [...this.#open.all(), ...this.#held.all()];
     if (open.length === 0) return;
     for (const topic of directory.all()) {
       for (const { queue, index } of topic.partitions) names.set(queue, [topic.name, index]);
@@ -771,9 +813,12 @@ export class TransactionCoordinator implements TransactionGate {
       const name = names.get(queue);
       if (name === undefined || (await engine.bounds(queue)) === undefined) {
         await this.#open.queuesEnded([queue]);
+        await this.#held.queuesEnded([queue]);
         continue;
       }
       const partition = this.#runtime.partitionOf(transactionalId);
+      // One without a state was not read at the start.
+      if (partition !== undefined) await this.#runtime.load(partition);
       const known =
         partition === undefined
           ? undefined

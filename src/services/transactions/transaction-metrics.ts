@@ -40,6 +40,11 @@ export function transactionMetrics(source: TransactionMetricsSource): (writer: M
       figures.openPartitions,
     );
     gauge(
+      'odradek_transactions_held_records',
+      'Hidden records (delayed ones) that wait for the end of their transaction',
+      figures.heldRecords,
+    );
+    gauge(
       'odradek_transactions_oldest_open_seconds',
       'Since the oldest open transaction wrote its first record',
       figures.oldestOpenMs / 1000,

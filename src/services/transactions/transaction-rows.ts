@@ -5,6 +5,7 @@
  *
  *   'o' queue producer offset      -> a batch that may be the first of an open transaction: epoch, begin, transactional id
  *   'a' queue last-offset producer -> an aborted transaction: its first offset, and where the queue was stable then
+ *   'h' queue producer source-queue source-offset ordinal -> what a feature holds until the transaction ends: whose it is, and its payload
  */
 import type { IndexChange, IndexRange, QueueId } from '../../storage/engine.ts';
 
@@ -12,6 +13,7 @@ export const transactionIndex = 'transactions';
 
 const openPrefix = 0x6f;
 const abortedPrefix = 0x61;
+const heldPrefix = 0x68;
 const rowVersion = 1;
 const numberBytes = 8;
 const keyBytes = 1 + 3 * numberBytes;
@@ -20,6 +22,12 @@ const secondAt = queueAt + numberBytes;
 const thirdAt = secondAt + numberBytes;
 const openValueHeadBytes = 1 + 2 + numberBytes;
 const abortedValueBytes = 1 + 2 * numberBytes;
+const heldKeyBytes = 1 + 5 * numberBytes;
+const sourceQueueAt = thirdAt;
+const sourceOffsetAt = sourceQueueAt + numberBytes;
+const ordinalAt = sourceOffsetAt + numberBytes;
+/** Version, feature, epoch, length of the transactional id; then that id and the payload. */
+const heldValueHeadBytes = 1 + 1 + 2 + 2;
 
 export interface OpenRow {
   readonly queue: QueueId;
@@ -39,6 +47,87 @@ export interface AbortedRow {
   readonly firstOffset: number;
   /** No transaction of the queue that ends after this one begins before. */
   readonly stableOffset: number;
+}
+
+/** What a feature holds of a transaction: an entry that no reader sees, or (of another queue) one that it belongs to. */
+export interface HeldRow {
+  /** Where it was produced to. */
+  readonly queue: QueueId;
+  readonly producerId: number;
+  readonly producerEpoch: number;
+  readonly transactionalId: string;
+  readonly source: { readonly queue: QueueId; readonly offset: number };
+  /** Counts what is held, in the order in which it came. */
+  readonly ordinal: number;
+  readonly feature: number;
+  readonly payload: Buffer;
+}
+
+/** A row whose source is the entry at `entry` of the group that it is written in. */
+export function putHeldRow(row: HeldRow, entry: number): IndexChange {
+  const name = Buffer.from(row.transactionalId);
+  const value = Buffer.allocUnsafe(heldValueHeadBytes + name.length + row.payload.length);
+  value.writeUInt8(rowVersion, 0);
+  value.writeUInt8(row.feature, 1);
+  value.writeInt16BE(row.producerEpoch, 2);
+  value.writeUInt16BE(name.length, 4);
+  name.copy(value, heldValueHeadBytes);
+  row.payload.copy(value, heldValueHeadBytes + name.length);
+  return {
+    index: transactionIndex,
+    key: heldKey(row),
+    value,
+    offsets: [{ part: 'key', at: sourceOffsetAt, entry }],
+  };
+}
+
+export function deleteHeldRow(row: HeldRow): IndexChange {
+  return { index: transactionIndex, key: heldKey(row), value: null };
+}
+
+export function decodeHeldRow(key: Buffer, value: Buffer): HeldRow {
+  checkVersion(value);
+  const payloadAt = heldValueHeadBytes + value.readUInt16BE(4);
+  return {
+    queue: readNumber(key, queueAt),
+    producerId: readNumber(key, secondAt),
+    producerEpoch: value.readInt16BE(2),
+    transactionalId: value.toString('utf8', heldValueHeadBytes, payloadAt),
+    source: { queue: readNumber(key, sourceQueueAt), offset: readNumber(key, sourceOffsetAt) },
+    ordinal: readNumber(key, ordinalAt),
+    feature: value.readUInt8(1),
+    payload: value.subarray(payloadAt),
+  };
+}
+
+function heldKey({ queue, producerId, source, ordinal }: HeldRow): Buffer {
+  const key = Buffer.allocUnsafe(heldKeyBytes);
+  key.writeUInt8(heldPrefix, 0);
+  writeNumber(key, queue, queueAt);
+  writeNumber(key, producerId, secondAt);
+  writeNumber(key, source.queue, sourceQueueAt);
+  writeNumber(key, source.offset, sourceOffsetAt);
+  writeNumber(key, ordinal, ordinalAt);
+  return key;
+}
+
+/** Every held row, from `after` on (a key, not itself included). */
+export function heldRows(after: Buffer | undefined, limit: number): IndexRange {
+  return rangeOf(heldPrefix, after, limit);
+}
+
+/** The held rows of a producer in a queue. */
+export function heldRowsOf(
+  queue: QueueId,
+  producerId: number,
+  after: Buffer | undefined,
+  limit: number,
+): IndexRange {
+  return {
+    from: after === undefined ? keyOf(heldPrefix, queue, producerId, 0) : keyAfter(after),
+    to: keyOf(heldPrefix, queue, producerId + 1, 0),
+    limit,
+  };
 }
 
 /** A row for the entry at `entry` of the group that it is written in. */

@@ -321,18 +321,6 @@ describe('a batch that asks for delays', () => {
     for (const batch of batches) expect(isBatchIntact(batch, 0, batch.length)).toBe(true);
   });
 
-  it('inside a transaction is refused', async () => {
-    const { produce } = await brokerOf();
-    const batch = batchOf([recordOf('a', { 'rmq-delay-ms': '100' })], {
-      producerId: 5,
-      producerEpoch: 0,
-      baseSequence: 0,
-      transactional: true,
-    });
-    const result = await produce(batch);
-    expect(result.errorCode).not.toBe(0);
-  });
-
   it('may be too much taken apart', async () => {
     const { produce } = await brokerOf();
     const records = Array.from({ length: 10_001 }, (_, at) =>

@@ -6,10 +6,12 @@ import type { AppendStep } from '../../append/append-steps.ts';
 import type { BrokerSettings } from '../../configuration/broker-config.ts';
 import { ensureHiddenQueues } from '../../topics/hidden-queues.ts';
 import type { TopicDirectory } from '../../topics/topic.ts';
+import { type HeldRecords, heldFeatures } from '../../transactions/held-records.ts';
 import type { HiddenTrim } from '../timers/hidden-trim.ts';
 import type { TimerEngine } from '../timers/timer-engine.ts';
 import { timerKinds } from '../timers/timer-kinds.ts';
 import { DelayDelivery, OutcomeExpiry } from './delay-delivery.ts';
+import { DelayHeld } from './delay-held.ts';
 import { DelayOpStep } from './delay-op-step.ts';
 import { DelayOperations } from './delay-operations.ts';
 import { DelayStep } from './delay-step.ts';
@@ -21,6 +23,8 @@ export interface DelayServiceOptions {
   readonly topics: Pick<TopicDirectory, 'get' | 'byId'>;
   readonly timers: TimerEngine;
   readonly trim: HiddenTrim;
+  /** Where a transaction's delayed records wait for its end; without, no transaction may have any. */
+  readonly held?: Pick<HeldRecords, 'register'> | undefined;
   readonly config: Pick<BrokerSettings, 'long'>;
   readonly clock: Clock;
   readonly log: Log;
@@ -51,6 +55,12 @@ export class DelayService {
     trim.watch(queues);
     this.operations = new DelayOperations({ engine, timers, clock, delivery, outcomeKeptMs });
     this.step = new DelayStep({ clock, log, timers, queues, outcomeKeptMs });
+    const { step } = this;
+    const scheduled = (records: number): void => step.scheduledLater(records);
+    options.held?.register(
+      heldFeatures.delayedRecord,
+      new DelayHeld({ timers, clock, outcomeKeptMs, scheduled }),
+    );
     this.steps = [new DelayOpStep({ topics, operations: this.operations, clock }), this.step];
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Delayed records on their way in: on topics that take them the batch is taken apart and what is due later is put aside, small parts in
- * the rows of their timers, larger ones in hidden queues, all in one append group; on all others a record that asks for what its topic does not do is refused,
+ * the rows of their timers, larger ones in hidden queues, all in one append group (of a transaction's batch, held until its end); on all
+ * others a record that asks for what its topic does not do is refused,
  * wherever that can be seen at little cost.
  */
 import { errorCodes } from '../../../../protocol/error-codes.ts';
@@ -17,12 +18,14 @@ import type {
 import type { Clock } from '../../../util/clock.ts';
 import type { Log } from '../../../util/log.ts';
 import type { RecordFault } from '../../append/append-result.ts';
-import type { AppendStep, AppendTarget, PlannedAppend } from '../../append/append-steps.ts';
+import type { AppendStep, AppendTarget, HeldEntry, PlannedAppend } from '../../append/append-steps.ts';
 import { type AdmittedBatch, Refusal } from '../../append/batch-admission.ts';
 import type { Topic } from '../../topics/topic.ts';
+import { heldFeatures } from '../../transactions/held-records.ts';
 import { mayHoldControlHeader } from '../control-headers.ts';
 import { type TimerEngine, withOffset } from '../timers/timer-engine.ts';
 import { type Timer, timerPutForEntry } from '../timers/timer-row.ts';
+import { heldDelayed, heldDelivered } from './delay-held.ts';
 import { type DelayedBatch, delayTimer, largestBatchInRow } from './delay-row.ts';
 import { type DelayedPart, findControlHeaders, type SplitBatch, splitDelayed } from './delayed-records.ts';
 import { idEnded, idPut } from './message-ids.ts';
@@ -51,6 +54,11 @@ export class DelayStep implements AppendStep {
 
   constructor(options: DelayStepOptions) {
     this.options = options;
+  }
+
+  /** A transaction that held so many was committed. */
+  scheduledLater(records: number): void {
+    this.scheduled += records;
   }
 
   apply(batch: AdmittedBatch, target: AppendTarget): PlannedAppend | Refusal | undefined {
@@ -84,13 +92,43 @@ export class DelayStep implements AppendStep {
     });
     if (split === undefined) return undefined;
     if ('faults' in split) return this.refuse(split.faults, target);
-    if (batch.isTransactional) {
-      // Here a transaction's delayed records would be kept until its end says whether they are scheduled or dropped.
-      const message = 'Delayed records inside a Kafka transaction are not served by this version';
-      return this.refuse([{ batchIndex: 0, batchIndexErrorMessage: message }], target);
-    }
     const hidden = this.options.queues[partition.queue % this.options.queues.length]!;
-    return this.plan(batch, target, split, nowMs, hidden);
+    return batch.isTransactional
+      ? this.planHeld(batch, target, split, nowMs, hidden)
+      : this.plan(batch, target, split, nowMs, hidden);
+  }
+
+  /** The transaction's end says whether what is delayed is scheduled or dropped. */
+  private planHeld(
+    batch: AdmittedBatch,
+    { topic, partition, durability }: AppendTarget,
+    split: SplitBatch,
+    nowMs: number,
+    hidden: QueueId,
+  ): PlannedAppend {
+    const entries: AppendEntry[] = [];
+    const held: HeldEntry[] = [];
+    const feature = heldFeatures.delayedRecord;
+    const producer = producerOf(batch, partition.queue);
+    const add = (entry: AppendEntry) =>
+      entries.push(entries.length > 0 || producer === undefined ? entry : { ...entry, producer });
+    if (split.immediate !== undefined) {
+      const { payload, recordCount, maxTimestampMs } = split.immediate;
+      add({ queue: partition.queue, kind: 'data', count: recordCount, maxTimestampMs, payload });
+      for (const id of split.deliveredIds) {
+        held.push({ entry: 0, feature, payload: heldDelivered(topic.id, id) });
+      }
+    }
+    for (const part of split.delayed) {
+      const waiting = delayedBatchOf(part, topic, partition.index, nowMs);
+      held.push({ entry: entries.length, feature, payload: heldDelayed(waiting, part.dueMs) });
+      add(hiddenEntry(hidden, part.payload, part.recordCount));
+    }
+    return {
+      group: { durability, entries },
+      answeringEntry: split.delayed.length === 0 ? 0 : -1,
+      held,
+    };
   }
 
   private plan(
@@ -196,6 +234,6 @@ function producerOf(batch: AdmittedBatch, queue: QueueId): ProducerFacts | undef
     producerEpoch: batch.producerEpoch,
     firstSequence: batch.firstSequence,
     lastSequence: batch.lastSequence,
-    isTransactional: false,
+    isTransactional: batch.isTransactional,
   };
 }

@@ -6,12 +6,17 @@ import { openBatch } from '../../../../protocol/records/batch-records.ts';
 import { codecNameOf } from '../../../../protocol/records/compression.ts';
 import { addInt64 } from '../../../../protocol/records/int64-bytes.ts';
 import {
+  batchBaseSequence,
   batchBaseTimestamp,
   batchCodecId,
+  batchIsTransactional,
   batchMaxTimestamp,
+  batchProducerEpoch,
+  batchProducerId,
   batchTimestampType,
 } from '../../../../protocol/records/record-batch.ts';
 import {
+  type BatchOptions,
   buildRecordBatch,
   type RecordHeaderInput,
   type RecordInput,
@@ -269,6 +274,7 @@ function putTogether(batch: Buffer, asked: readonly AskedRecord[], rules: SplitR
               ...(batchTimestampType(batch, 0) === 'LogAppendTime'
                 ? { maxTimestamp: batchMaxTimestamp(batch, 0) }
                 : {}),
+              ...transactionOf(batch),
             }),
             immediate.length,
           ),
@@ -279,6 +285,19 @@ function putTogether(batch: Buffer, asked: readonly AskedRecord[], rules: SplitR
       ...measured(buildRecordBatch(records, { codec, level }), records.length),
     })),
     deliveredIds,
+  };
+}
+
+/** By it readers tell which transaction a record belongs to. */
+function transactionOf(
+  batch: Buffer,
+): Pick<BatchOptions, 'producerId' | 'producerEpoch' | 'baseSequence' | 'transactional'> {
+  if (!batchIsTransactional(batch, 0)) return {};
+  return {
+    producerId: batchProducerId(batch, 0),
+    producerEpoch: batchProducerEpoch(batch, 0),
+    baseSequence: batchBaseSequence(batch, 0),
+    transactional: true,
   };
 }
 

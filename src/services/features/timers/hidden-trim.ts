@@ -1,20 +1,22 @@
 /**
  * Gives back the room of what timers speak of once it has fired or was cancelled: a hidden queue is trimmed up to its first
  * entry that a timer still waits for, and where few of those that follow are waited for the others are rewritten away. What waits is read from
- * the index each time, so nothing is kept a pending timer; a pass is made when the queues have grown by as much as
+ * the index each time, so nothing is kept a pending timer (what others than timers wait for is asked of them); a pass is made when the queues have grown by as much as
  * they held before.
  */
 import type { QueueId, StorageEngine } from '../../../storage/engine.ts';
 import type { Clock, Timer as ClockTimer } from '../../../util/clock.ts';
 import type { Log } from '../../../util/log.ts';
 import type { TimerEngine } from './timer-engine.ts';
-import { keyOf, type Timer } from './timer-row.ts';
+import { keyOf, type Timer, type TimerSource } from './timer-row.ts';
 
 export interface HiddenTrimOptions {
   readonly engine: StorageEngine;
   readonly timers: TimerEngine;
   readonly clock: Clock;
   readonly log: Log;
+  /** What is waited for and has no timer yet. What gets one is told to `timers.moving` before it stands in the index. */
+  readonly others?: () => AsyncIterable<TimerSource>;
 }
 
 /** How often it is looked whether a pass is due. */
@@ -100,13 +102,15 @@ export class HiddenTrim {
         waiting.set(queue, { queue, endOffset: bounds.visibleEndOffset, offsets: [] });
     }
     const pending = new Map<number, number>();
-    const note = ({ source }: Timer) => {
+    const note = ({ source }: Pick<Timer, 'source'>) => {
       const found = waiting.get(source.queue);
       if (found !== undefined && source.offset < found.endOffset) found.offsets.push(source.offset);
     };
     // A timer that is moved to another time while the index is read could be missed in both places.
     const stop = timers.onAdded(note);
     try {
+      // Before the timers, among which they may turn up meanwhile.
+      for await (const source of this.options.others?.() ?? []) note({ source });
       let from: Buffer | undefined;
       for (;;) {
         const page = await timers.list(from, timersAtOnce);

@@ -98,6 +98,12 @@ export class HalfBroker {
       clock,
       settings: { flushPolicy: 'acks' },
       steps: [...this.half.steps, ...delay.steps],
+      // Every transaction is a good one: what is refused is refused by the steps.
+      transactions: {
+        admitRequest: () => 0,
+        admit: (_id, _version, batches) => batches.map(() => undefined),
+        admitPlain: () => 0,
+      },
     });
   }
 
@@ -110,15 +116,24 @@ export class HalfBroker {
   async produce(
     topic: string,
     records: readonly TestRecord[],
-    options: { readonly codec?: CodecName; readonly producer?: readonly [id: number, sequence: number] } = {},
+    options: {
+      readonly codec?: CodecName;
+      readonly producer?: readonly [id: number, sequence: number];
+      readonly transactionalId?: string;
+    } = {},
   ): Promise<PartitionAppendResult> {
     const batch = buildRecordBatch(records.map(recordOf), {
       codec: options.codec ?? 'none',
+      transactional: options.transactionalId !== undefined,
       ...(options.producer === undefined
         ? {}
         : { producerId: options.producer[0], producerEpoch: 0, baseSequence: options.producer[1] }),
     });
-    const request = this.appends.begin({ version: 9, acks: -1, transactionalId: null });
+    const request = this.appends.begin({
+      version: 9,
+      acks: -1,
+      transactionalId: options.transactionalId ?? null,
+    });
     request.add(this.topics.get(topic)!, 0, batch);
     const [result] = await request.run();
     return result!;

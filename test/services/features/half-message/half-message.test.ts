@@ -142,6 +142,16 @@ describe('a half message', () => {
     expect(result.errorMessage).toContain('rmq.message.type must be TRANSACTION or MIXED');
   });
 
+  it('is refused inside a Kafka transaction', async () => {
+    const broker = await start();
+    const result = await broker.produce('orders', [half('t1', 'a')], {
+      producer: [7, 0],
+      transactionalId: 'tx',
+    });
+    expect(result).toMatchObject({ errorCode: INVALID_RECORD });
+    expect(result.errorMessage).toContain('cannot be part of a Kafka transaction');
+  });
+
   it('is refused where its operation topic is a plain one', async () => {
     const broker = await start();
     const overrides = new Map<string, string>();
