@@ -7,6 +7,7 @@ import { groupScenarios } from './scenarios/groups.ts';
 import { malformedScenarios } from './scenarios/malformed.ts';
 import { offsetScenarios } from './scenarios/offsets.ts';
 import { produceScenarios } from './scenarios/produce.ts';
+import { quotaScenarios } from './scenarios/quotas.ts';
 import { topicScenarios } from './scenarios/topics.ts';
 import { transactionScenarios } from './scenarios/transactions.ts';
 
@@ -19,5 +20,6 @@ export const scenarios: readonly Scenario[] = [
   ...transactionScenarios,
   ...configScenarios,
   ...adminScenarios,
+  ...quotaScenarios,
   ...malformedScenarios,
 ];

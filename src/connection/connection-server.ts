@@ -8,7 +8,7 @@ import type { AnyHandler, ListenerInfo } from '../handlers/handler.ts';
 import type { AssertionFailure } from '../util/assert.ts';
 import type { Clock, Timer } from '../util/clock.ts';
 import type { Log } from '../util/log.ts';
-import { Connection, type ConnectionHost } from './connection.ts';
+import { Connection, type ConnectionHost, type RequestQuotas } from './connection.ts';
 import { ConnectionCounters } from './connection-counters.ts';
 import type { ConnectionSettings } from './connection-settings.ts';
 import { FrameMemory } from './frame-memory.ts';
@@ -31,6 +31,12 @@ const acceptPauseMs = 1_000;
 /** File descriptors left to the storage engine and the rest of the process. */
 const reservedFileDescriptors = 256;
 
+/** How fast connections may come. */
+export interface ConnectionQuotas {
+  /** Counts a new connection of an address: how long it is held, unread, before it is closed; 0 where it may stay (KIP-612). */
+  connectionWaitMs(address: string): number;
+}
+
 export interface ConnectionServerOptions {
   readonly settings: ConnectionSettings;
   readonly handlers: readonly AnyHandler[];
@@ -39,6 +45,7 @@ export interface ConnectionServerOptions {
   /** Something to wait for before a request of this API is started, or undefined. */
   readonly admit?: (apiKey: number) => Promise<void> | undefined;
   readonly brokenInvariant: (error: AssertionFailure) => void;
+  readonly quotas?: RequestQuotas & ConnectionQuotas;
   /** What the process may have open; the system's own limit where it is not given. */
   readonly fileDescriptorLimit?: number;
 }
@@ -62,7 +69,9 @@ export class ConnectionServer implements ConnectionHost {
   readonly log: Log;
   readonly admit: (apiKey: number) => Promise<void> | undefined;
   readonly brokenInvariant: (error: AssertionFailure) => void;
-  private readonly clock: Clock;
+  readonly clock: Clock;
+  readonly quotas: (RequestQuotas & ConnectionQuotas) | undefined;
+  private readonly held = new Set<Socket>();
   private readonly listeners: Listener[] = [];
   private readonly connections = new Set<Connection>();
   private readonly connectionsByAddress = new Map<string, number>();
@@ -79,6 +88,7 @@ export class ConnectionServer implements ConnectionHost {
     this.router = new RequestRouter(options.handlers);
     this.memory = new FrameMemory(options.settings.maxBufferedRequestBytes);
     this.clock = options.clock;
+    this.quotas = options.quotas;
     this.log = options.log;
     this.refusals = new Refusals(options.log, options.clock);
     this.admit = options.admit ?? (() => undefined);
@@ -153,6 +163,11 @@ export class ConnectionServer implements ConnectionHost {
       if (refusal.kind === 'file-descriptors') this.pauseAccepting();
       return;
     }
+    const waitMs = this.quotas?.connectionWaitMs(remoteAddress) ?? 0;
+    if (waitMs > 0) {
+      this.hold(accepted, waitMs);
+      return;
+    }
     this.connectionsByAddress.set(remoteAddress, (this.connectionsByAddress.get(remoteAddress) ?? 0) + 1);
     this.lastConnectionId += 1;
     adoptSocket(accepted, (socket) => {
@@ -167,6 +182,19 @@ export class ConnectionServer implements ConnectionHost {
       this.connections.add(connection);
       return (buffer, length) => connection.bytes(buffer, length);
     });
+  }
+
+  /** Keeps a connection that came too soon from being tried again at once; nothing of it is read. */
+  private hold(socket: Socket, waitMs: number): void {
+    const close = (): void => {
+      timer.cancel();
+      socket.destroy();
+      if (this.held.delete(socket)) this.counters.connectionsClosed += 1;
+    };
+    const timer = this.clock.after(waitMs, close);
+    this.held.add(socket);
+    socket.on('error', close);
+    socket.on('close', close);
   }
 
   private refusalOf(remoteAddress: string): { kind: string; reason: string } | undefined {
@@ -193,7 +221,7 @@ export class ConnectionServer implements ConnectionHost {
 
   /** Enough for another connection without those of the log. */
   private hasDescriptors(): boolean {
-    return this.connections.size < this.fileDescriptorLimit - reservedFileDescriptors;
+    return this.connections.size + this.held.size < this.fileDescriptorLimit - reservedFileDescriptors;
   }
 
   /** Accepts nothing for a while, so that a storm of connections costs neither descriptors nor time. */
@@ -308,6 +336,7 @@ export class ConnectionServer implements ConnectionHost {
   async drain(timeoutMs: number): Promise<number> {
     this.isDraining = true;
     await this.stopAccepting();
+    for (const socket of [...this.held]) socket.destroy();
     let cutOff = 0;
     if (this.connections.size > 0) {
       const empty = new Promise<void>((resolve) => {

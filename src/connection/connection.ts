@@ -20,6 +20,7 @@ import {
   NO_ANSWER,
 } from '../handlers/handler.ts';
 import { AssertionFailure } from '../util/assert.ts';
+import type { Clock, Timer } from '../util/clock.ts';
 import type { Log } from '../util/log.ts';
 import { NoRoomError } from '../util/no-room-error.ts';
 import type { ConnectionCounters } from './connection-counters.ts';
@@ -31,6 +32,22 @@ import type { Refusals } from './refusals.ts';
 import type { RequestRouter } from './request-router.ts';
 import { RequestInFlight, ResponseQueue } from './response-queue.ts';
 
+/** What finished requests cost their clients. */
+export interface RequestQuotas {
+  /** False where nobody has a quota that requests count for: nothing is measured then. */
+  readonly isCharging: boolean;
+  /** Counts a request; how long its client must wait, in milliseconds. */
+  charge(
+    client: { readonly principal: string; readonly clientId: string | null },
+    cost: {
+      readonly apiKey: number;
+      readonly requestBytes: number;
+      readonly answerBytes: number;
+      readonly busyMs: number;
+    },
+  ): number;
+}
+
 /** What all connections of a broker share. */
 export interface ConnectionHost {
   readonly settings: ConnectionSettings;
@@ -41,6 +58,8 @@ export interface ConnectionHost {
   readonly counters: ConnectionCounters;
   readonly refusals: Refusals;
   readonly log: Log;
+  readonly clock: Clock;
+  readonly quotas: RequestQuotas | undefined;
   /** Something to wait for before a request of this API is started (the engine's room for appends), or undefined. */
   admit(apiKey: number): Promise<void> | undefined;
   /** A broken invariant: the process must stop. */
@@ -83,6 +102,9 @@ export class Connection implements ClientConnection, Flushable {
   private isProcessing = false;
   /** A request waits for room in the engine. */
   private isAwaitingRoom = false;
+  /** Over a quota: nothing is started before then, by the monotonic clock. */
+  private mutedUntilMs = 0;
+  private muteTimer: Timer | undefined;
 
   /** Answers in order, ready for the socket. */
   private outbox: Buffer[] = [];
@@ -209,6 +231,7 @@ export class Connection implements ClientConnection, Flushable {
     const settings = this.host.settings;
     return (
       this.isAwaitingRoom ||
+      this.muteTimer !== undefined ||
       this.answers.size >= settings.maxRequestsInFlight ||
       this.pendingBytes > settings.maxPendingAnswerBytes
     );
@@ -250,6 +273,7 @@ export class Connection implements ClientConnection, Flushable {
         return false;
       }
     }
+    const beganMs = host.quotas?.isCharging === true ? performance.now() : undefined;
     const reader = new ByteReader(buffer, start, end);
     let apiKey = -1;
     let apiVersion = -1;
@@ -279,11 +303,13 @@ export class Connection implements ClientConnection, Flushable {
       this.refuse('malformed-request', `a request cannot be read: ${error.message}`, { apiKey, apiVersion });
       return false;
     }
-    this.start(context);
+    context.sizeBytes = end - start;
+    this.start(context, beganMs);
     return true;
   }
 
-  private start(context: RequestInFlight): void {
+  /** `beganMs`: when work on it began, where that is measured. */
+  private start(context: RequestInFlight, beganMs: number | undefined): void {
     const counters = this.host.counters;
     counters.requests += 1;
     if (context.apiKey < counters.requestsByApi.length) counters.requestsByApi[context.apiKey]! += 1;
@@ -293,6 +319,7 @@ export class Connection implements ClientConnection, Flushable {
     }
     try {
       const result = context.handler.handle(context.request, context);
+      if (beganMs !== undefined) context.busyMs = performance.now() - beganMs;
       if (result instanceof Promise) {
         this.answers.push(context);
         void this.settle(context, result);
@@ -333,11 +360,54 @@ export class Connection implements ClientConnection, Flushable {
       context.release();
       return;
     }
-    if (result === NO_ANSWER) context.state = 'silent';
-    else if (result instanceof CloseConnection) {
+    if (result === NO_ANSWER) {
+      context.state = 'silent';
+      this.mute(this.waitOf(context));
+    } else if (result instanceof CloseConnection) {
       context.state = 'close';
       context.closeReason = result.reason;
-    } else this.encode(context, result, context.apiVersion);
+    } else {
+      this.encode(context, result, context.apiVersion);
+      const waitMs = this.waitOf(context);
+      if (waitMs <= 0) return;
+      // Every answer that can tell of a wait has it in the same place; where a version cannot, its codec leaves it out.
+      this.pendingBytes -= context.answerBytes;
+      this.encode(context, { ...(result as object), throttleTimeMs: waitMs }, context.apiVersion);
+      this.mute(waitMs);
+    }
+  }
+
+  /** How long the client must wait after this request. */
+  private waitOf(context: RequestInFlight): number {
+    const { quotas } = this.host;
+    if (quotas === undefined || !quotas.isCharging) return context.throttleMs;
+    const waitMs = quotas.charge(
+      { principal: this.principal, clientId: context.clientId },
+      {
+        apiKey: context.apiKey,
+        requestBytes: context.sizeBytes,
+        answerBytes: context.answerBytes,
+        busyMs: context.busyMs,
+      },
+    );
+    return Math.max(waitMs, context.throttleMs);
+  }
+
+  /** Starts nothing more for so long; what was started goes on (KIP-219). */
+  private mute(waitMs: number): void {
+    if (waitMs <= 0 || this.isClosing) return;
+    const { clock } = this.host;
+    const untilMs = clock.monotonicMs() + waitMs;
+    if (untilMs <= this.mutedUntilMs) return;
+    this.mutedUntilMs = untilMs;
+    this.muteTimer?.cancel();
+    this.muteTimer = clock.after(waitMs, () => {
+      this.muteTimer = undefined;
+      this.activeAtScan = this.host.currentScan();
+      this.resume();
+    });
+    // The client may go on sending; the system holds that up.
+    if (!this.isProcessing) this.pause();
   }
 
   private encode(context: RequestInFlight, response: unknown, version: number): void {
@@ -584,6 +654,7 @@ export class Connection implements ClientConnection, Flushable {
   private gone(): void {
     if (this.isGone) return;
     this.isGone = true;
+    this.muteTimer?.cancel();
     this.frames.close();
     this.written();
     for (const request of this.outboxRequests) request.release();

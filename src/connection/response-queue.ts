@@ -22,6 +22,12 @@ export class RequestInFlight implements RequestContext {
   answerBytes = 0;
   /** Counted among its connection's fetches. */
   isFetch = false;
+  /** How long the client must wait for its next request, as far as the handler knows. */
+  throttleMs = 0;
+  /** Of the frame; what a quota counts. */
+  sizeBytes = 0;
+  /** Of the thread, so far; counted only where a quota asks for it. */
+  busyMs = 0;
   next: RequestInFlight | undefined;
   private releases: (() => void)[] | undefined;
   private released = false;
@@ -51,6 +57,10 @@ export class RequestInFlight implements RequestContext {
     }
     this.releases ??= [];
     this.releases.push(release);
+  }
+
+  throttle(waitMs: number): void {
+    this.throttleMs = Math.max(this.throttleMs, waitMs);
   }
 
   /** True where somebody waits for the answer to have left. */

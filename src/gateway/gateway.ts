@@ -83,6 +83,7 @@ export class Gateway implements AdminSource {
       clock,
       log: log.component('connection'),
       admit: (apiKey) => (apiKey === produceKey ? engine.appendRoom() : undefined),
+      quotas: this.services.quotas,
       brokenInvariant: (error: AssertionFailure) => this.fatal(error),
     });
     this.stops.push(config.broker.onChanged(() => this.settingsChanged()));

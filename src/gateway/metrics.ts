@@ -11,6 +11,7 @@ import { brokerMetrics } from '../telemetry/broker-metrics.ts';
 import { halfMetrics } from '../telemetry/half-metrics.ts';
 import type { MetricRegistry } from '../telemetry/metrics.ts';
 import { processMetrics } from '../telemetry/process-metrics.ts';
+import { quotaMetrics } from '../telemetry/quota-metrics.ts';
 import { spaceMetrics } from '../telemetry/space-metrics.ts';
 import { type TimerFigures, timerMetrics } from '../telemetry/timer-metrics.ts';
 import type { Clock } from '../util/clock.ts';
@@ -52,6 +53,7 @@ export function addMetrics(registry: MetricRegistry, sources: MetricSources): vo
   registry.add(compactionMetrics(() => compaction.figures, clock));
   registry.add(timerMetrics(() => timerFigures(features)));
   registry.add(halfMetrics(() => features.half.figures));
+  registry.add(quotaMetrics(services.quotas.figures));
   registry.add(connectionMetrics(server, (apiKey) => apiByKey(apiKey)?.name ?? String(apiKey)));
 }
 

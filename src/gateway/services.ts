@@ -16,6 +16,8 @@ import { defaultFetchSettings, FetchService, type FetchSettings } from '../servi
 import { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from '../services/groups/group-settings.ts';
 import { ProducerIds } from '../services/producers/producer-ids.ts';
+import { ClientQuotas } from '../services/quotas/client-quotas.ts';
+import { type QuotaSettings, Quotas } from '../services/quotas/quotas.ts';
 import { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
 import { HeldRecords } from '../services/transactions/held-records.ts';
 import { OpenTransactions } from '../services/transactions/open-transactions.ts';
@@ -78,6 +80,7 @@ export function buildServices(
     settings: fetchSettings(config),
     stableOffsets: openTransactions,
   });
+  const clientQuotas = new ClientQuotas(engine.catalogue);
   return {
     clock,
     log,
@@ -94,6 +97,8 @@ export function buildServices(
     transactions,
     openTransactions,
     featureLevels: new FeatureLevels(engine.catalogue, config.int('node.id')),
+    clientQuotas,
+    quotas: new Quotas(clientQuotas, clock, quotaSettings(config)),
     nodeId: config.int('node.id'),
     features,
   };
@@ -120,6 +125,19 @@ function fetchSettings(config: BrokerConfig): FetchSettings {
   };
 }
 
+function quotaSettings(config: BrokerConfig): QuotaSettings {
+  return {
+    client: {
+      samples: config.int('quota.window.num'),
+      sampleMs: config.int('quota.window.size.seconds') * 1000,
+    },
+    changes: {
+      samples: config.int('controller.quota.window.num'),
+      sampleMs: config.int('controller.quota.window.size.seconds') * 1000,
+    },
+  };
+}
+
 /** What DescribeLogDirs tells of where the data lies. */
 function dataVolume(config: StartConfig): DataVolume {
   const path = resolve(config.dataDirectory);
@@ -139,4 +157,5 @@ export async function closeServices(services: Services): Promise<void> {
   services.topics.close();
   services.groupConfigs.close();
   services.dynamicConfig.close();
+  services.clientQuotas.close();
 }

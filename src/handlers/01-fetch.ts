@@ -20,13 +20,15 @@ import {
   fetchResponse,
 } from '../../protocol/generated/01-fetch.ts';
 import type { FetchOutcome, FetchService } from '../services/fetch/fetch-service.ts';
+import type { Quotas } from '../services/quotas/quotas.ts';
 import { defineHandler, type RequestContext } from './handler.ts';
 
 export interface FetchServices {
   readonly fetches: FetchService;
+  readonly quotas?: Pick<Quotas, 'fetchRoom'>;
 }
 
-export function fetchHandler({ fetches }: FetchServices) {
+export function fetchHandler({ fetches, quotas }: FetchServices) {
   return defineHandler<FetchRequest, FetchResponseInput>({
     apiKey: 1,
     minVersion: 0,
@@ -34,7 +36,13 @@ export function fetchHandler({ fetches }: FetchServices) {
     request: fetchRequest,
     response: fetchResponse,
     handle(request, context) {
-      const outcome = fetches.fetch(request, context.apiVersion, context.connection);
+      const { connection, clientId } = context;
+      const room = quotas?.fetchRoom({ principal: connection.principal, clientId });
+      if (room !== undefined && 'waitMs' in room) {
+        context.throttle(room.waitMs);
+        return fetches.withoutRecords(request, context.apiVersion);
+      }
+      const outcome = fetches.fetch(request, context.apiVersion, connection, room?.bytes);
       return outcome instanceof Promise
         ? outcome.then((later) => answer(later, context))
         : answer(outcome, context);

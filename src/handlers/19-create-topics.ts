@@ -20,6 +20,7 @@ import { type ApiError, apiError } from '../services/api-error.ts';
 import { describeTopicConfig } from '../services/configuration/topic-config.ts';
 import type { Topic } from '../services/topics/topic.ts';
 import type { NewTopic } from '../services/topics/topic-catalogue.ts';
+import { changeRation } from './change-ration.ts';
 import { duplicatesOf } from './duplicates.ts';
 import { type AnyHandler, defineHandler } from './handler.ts';
 import type { Services } from './services.ts';
@@ -28,9 +29,12 @@ type TopicResult = CreateTopicsResponseCreatableTopicResultInput;
 type ConfigsAnswer = readonly CreateTopicsResponseCreatableTopicConfigsInput[];
 
 const firstVersionWithDetails = 5;
+const firstStrictVersion = 6;
 
-export function createTopicsHandler(services: Pick<Services, 'config' | 'topics'>): AnyHandler {
-  const { config, topics } = services;
+export type CreateTopicsServices = Pick<Services, 'config' | 'topics'> & Partial<Pick<Services, 'quotas'>>;
+
+export function createTopicsHandler(services: CreateTopicsServices): AnyHandler {
+  const { config, quotas, topics } = services;
 
   function refused(name: string, { code, message }: ApiError): TopicResult {
     return { name, errorCode: code, errorMessage: message, configs: [] };
@@ -75,7 +79,8 @@ export function createTopicsHandler(services: Pick<Services, 'config' | 'topics'
     maxVersion: 7,
     request: createTopicsRequest,
     response: createTopicsResponse,
-    async handle(request, { apiVersion }) {
+    async handle(request, context) {
+      const { apiVersion } = context;
       const repeated = duplicatesOf(request.topics.map(({ name }) => name));
       const accepted: NewTopic[] = [];
       const results: TopicResult[] = [];
@@ -88,8 +93,11 @@ export function createTopicsHandler(services: Pick<Services, 'config' | 'topics'
         if ('code' in wanted) results.push(refused(topic.name, wanted));
         else accepted.push(wanted);
       }
+      const ration = changeRation(quotas, context, firstStrictVersion);
       const configsOf = describedConfigs();
-      const outcomes = accepted.length === 0 ? [] : await topics.create(accepted, request.validateOnly);
+      const outcomes =
+        accepted.length === 0 ? [] : await topics.create(accepted, request.validateOnly, ration.mayChange);
+      context.throttle(ration.settle());
       for (const [at, outcome] of outcomes.entries()) {
         const name = accepted[at]!.name;
         results.push(

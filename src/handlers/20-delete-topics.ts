@@ -15,6 +15,7 @@ import type {
 import { deleteTopicsRequest, deleteTopicsResponse } from '../../protocol/generated/20-delete-topics.ts';
 import { ZERO_UUID } from '../../protocol/wire/uuid.ts';
 import { type ApiError, apiError } from '../services/api-error.ts';
+import { changeRation } from './change-ration.ts';
 import { duplicatesOf } from './duplicates.ts';
 import { type AnyHandler, defineHandler } from './handler.ts';
 import type { Services } from './services.ts';
@@ -29,8 +30,12 @@ interface Doomed {
   readonly topicId: string;
 }
 
-export function deleteTopicsHandler(services: Pick<Services, 'config' | 'topics'>): AnyHandler {
-  const { config, topics } = services;
+export type DeleteTopicsServices = Pick<Services, 'config' | 'topics'> & Partial<Pick<Services, 'quotas'>>;
+
+const firstStrictVersion = 5;
+
+export function deleteTopicsHandler(services: DeleteTopicsServices): AnyHandler {
+  const { config, quotas, topics } = services;
 
   function refused(name: string | null, topicId: string, { code, message }: ApiError): TopicResult {
     return { name, topicId, errorCode: code, errorMessage: message };
@@ -42,7 +47,8 @@ export function deleteTopicsHandler(services: Pick<Services, 'config' | 'topics'
     maxVersion: 6,
     request: deleteTopicsRequest,
     response: deleteTopicsResponse,
-    async handle(request, { apiVersion }) {
+    async handle(request, context) {
+      const { apiVersion } = context;
       const asked =
         apiVersion < firstVersionWithIds
           ? request.topicNames.map((name) => ({ name, topicId: ZERO_UUID }))
@@ -89,7 +95,10 @@ export function deleteTopicsHandler(services: Pick<Services, 'config' | 'topics'
           } else if (!names.has(topic.name)) doomed.push({ name: topic.name, topicId });
         }
       }
-      const outcomes = doomed.length === 0 ? [] : await topics.delete(doomed.map(({ name }) => name));
+      const ration = changeRation(quotas, context, firstStrictVersion);
+      const doomedNames = doomed.map(({ name }) => name);
+      const outcomes = doomed.length === 0 ? [] : await topics.delete(doomedNames, ration.mayChange);
+      context.throttle(ration.settle());
       for (const [at, error] of outcomes.entries()) {
         const { name, topicId } = doomed[at]!;
         responses.push(

@@ -13,19 +13,25 @@ import {
   createPartitionsRequest,
   createPartitionsResponse,
 } from '../../protocol/generated/37-create-partitions.ts';
+import { changeRation } from './change-ration.ts';
 import { duplicatesOf } from './duplicates.ts';
 import { type AnyHandler, defineHandler } from './handler.ts';
 import type { Services } from './services.ts';
 
-export function createPartitionsHandler(services: Pick<Services, 'topics'>): AnyHandler {
-  const { topics } = services;
+export type CreatePartitionsServices = Pick<Services, 'topics'> & Partial<Pick<Services, 'quotas'>>;
+
+const firstStrictVersion = 3;
+
+export function createPartitionsHandler(services: CreatePartitionsServices): AnyHandler {
+  const { quotas, topics } = services;
   return defineHandler<CreatePartitionsRequest, CreatePartitionsResponseInput>({
     apiKey: 37,
     minVersion: 0,
     maxVersion: 3,
     request: createPartitionsRequest,
     response: createPartitionsResponse,
-    async handle(request) {
+    async handle(request, context) {
+      const ration = changeRation(quotas, context, firstStrictVersion);
       const repeated = duplicatesOf(request.topics.map(({ name }) => name));
       const wanted = request.topics.filter(({ name }) => !repeated.has(name));
       const outcomes =
@@ -38,7 +44,9 @@ export function createPartitionsHandler(services: Pick<Services, 'topics'>): Any
                 assignments: assignments === null ? null : assignments.map(({ brokerIds }) => brokerIds),
               })),
               request.validateOnly,
+              ration.mayChange,
             );
+      context.throttle(ration.settle());
       return {
         throttleTimeMs: 0,
         results: [

@@ -51,6 +51,8 @@ export interface RequestContext {
   readonly connection: ClientConnection;
   /** Calls back once the answer's bytes have left (or the connection is gone): for buffers lent by the engine. */
   afterSent(release: () => void): void;
+  /** The client is over a quota: it is told to wait for so long, and nothing more of it is started before. The longest counts. */
+  throttle(waitMs: number): void;
 }
 
 /** A handler returns this where the protocol wants no answer at all (Produce with acks=0). */

@@ -37,6 +37,8 @@ import { incrementalAlterConfigsHandler } from './44-incremental-alter-configs.t
 import { alterPartitionReassignmentsHandler } from './45-alter-partition-reassignments.ts';
 import { listPartitionReassignmentsHandler } from './46-list-partition-reassignments.ts';
 import { offsetDeleteHandler } from './47-offset-delete.ts';
+import { describeClientQuotasHandler } from './48-describe-client-quotas.ts';
+import { alterClientQuotasHandler } from './49-alter-client-quotas.ts';
 import { describeQuorumHandler } from './55-describe-quorum.ts';
 import { updateFeaturesHandler } from './57-update-features.ts';
 import { describeClusterHandler } from './60-describe-cluster.ts';
@@ -85,6 +87,8 @@ export function buildHandlers(services: Services): readonly AnyHandler[] {
     alterPartitionReassignmentsHandler(services),
     listPartitionReassignmentsHandler(),
     offsetDeleteHandler(services),
+    describeClientQuotasHandler(services),
+    alterClientQuotasHandler(services),
     describeQuorumHandler(services),
     describeClusterHandler(services),
     updateFeaturesHandler(services),

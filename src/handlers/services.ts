@@ -10,6 +10,8 @@ import type { GroupConfigs } from '../services/configuration/group-configs.ts';
 import type { FetchService } from '../services/fetch/fetch-service.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import type { ProducerIds } from '../services/producers/producer-ids.ts';
+import type { ClientQuotas } from '../services/quotas/client-quotas.ts';
+import type { Quotas } from '../services/quotas/quotas.ts';
 import type { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
 import type { TransactionCoordinator } from '../services/transactions/transaction-coordinator.ts';
 import type { StorageEngine } from '../storage/engine.ts';
@@ -39,6 +41,10 @@ export interface Services {
   readonly groups: GroupCoordinator;
   readonly transactions: TransactionCoordinator;
   readonly featureLevels: FeatureLevels;
+  /** What was set. */
+  readonly clientQuotas: ClientQuotas;
+  /** What is used of it. */
+  readonly quotas: Quotas;
   /** node.id */
   readonly nodeId: number;
 }

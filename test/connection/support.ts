@@ -94,7 +94,7 @@ export interface TestServer {
 export async function startServer(
   handlers: readonly AnyHandler[],
   settings: Partial<ConnectionSettings> = {},
-  options: Partial<Pick<ConnectionServerOptions, 'clock' | 'admit' | 'fileDescriptorLimit'>> = {},
+  options: Partial<Pick<ConnectionServerOptions, 'clock' | 'admit' | 'fileDescriptorLimit' | 'quotas'>> = {},
 ): Promise<TestServer> {
   const lines: LogLine[] = [];
   const broken: Error[] = [];
@@ -106,6 +106,7 @@ export async function startServer(
     log: recordingLog(lines),
     brokenInvariant: (error) => broken.push(error),
     ...(options.admit === undefined ? {} : { admit: options.admit }),
+    ...(options.quotas === undefined ? {} : { quotas: options.quotas }),
     ...(options.fileDescriptorLimit === undefined
       ? {}
       : { fileDescriptorLimit: options.fileDescriptorLimit }),

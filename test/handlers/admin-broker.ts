@@ -102,7 +102,12 @@ export class AdminBroker {
     const api = apiByKey(apiKey)!;
     const handler = this.handlers.find((each) => each.apiKey === apiKey)!;
     const bytes = encodeToBuffer(api.request, request, apiVersion);
-    const context = { apiKey, apiVersion, connection: { listener } } as unknown as RequestContext;
+    const context = {
+      apiKey,
+      apiVersion,
+      connection: { listener },
+      throttle: () => {},
+    } as unknown as RequestContext;
     const answer = await handler.handle(handler.request.decode(new ByteReader(bytes), apiVersion), context);
     return api.response.decode(
       new ByteReader(encodeToBuffer(api.response, answer, apiVersion)),

@@ -224,6 +224,7 @@ export class DataBroker {
       clientId: 'test',
       connection,
       afterSent: (release) => releases.push(release),
+      throttle: () => {},
     };
     const handled = handler.handle(decoded, context);
     // The frame's memory is used again as soon as the handler returns.

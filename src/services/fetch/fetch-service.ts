@@ -108,8 +108,14 @@ export class FetchService {
    * Fetch 0 to 2 know no "at least one batch" (KIP-74); they get it all the same, where Kafka sends a part of the first batch.
    *
    * Answers at once where there is something to say, or what the client waits for comes, or the time is over.
+   * `roomBytes`: what a quota leaves.
    */
-  fetch(request: FetchRequest, version: number, connection: FetchConnection): MaybePromise<FetchOutcome> {
+  fetch(
+    request: FetchRequest,
+    version: number,
+    connection: FetchConnection,
+    roomBytes = Number.POSITIVE_INFINITY,
+  ): MaybePromise<FetchOutcome> {
     const choice = this.sessions.choose(request, version);
     switch (choice.kind) {
       case 'error':
@@ -123,7 +129,7 @@ export class FetchService {
           request.isolationLevel === readCommitted
             ? new TargetsWork(this.engine, this.watchStable, targets, this.stableOffset)
             : new TargetsWork(this.engine, this.watchVisible, targets);
-        return this.perform(work, request, version, connection, noSession);
+        return this.perform(work, request, version, connection, noSession, roomBytes);
       }
       case 'full':
       case 'incremental': {
@@ -131,7 +137,9 @@ export class FetchService {
         // A session watches for as long as it lives, whatever each request's isolation level is.
         const work = new SessionWork(this.watchStable, session, choice.kind === 'full');
         const start = (): MaybePromise<FetchOutcome> => {
-          if (session.busy === undefined) return this.perform(work, request, version, connection, session.id);
+          if (session.busy === undefined) {
+            return this.perform(work, request, version, connection, session.id, roomBytes);
+          }
           // The client did not wait for the answer before: that one ends now, and this one follows.
           session.busy.supersede();
           return session.busy.over.then(start);
@@ -141,14 +149,24 @@ export class FetchService {
     }
   }
 
+  /** The answer to who must wait: nothing, and a session goes on. A new one is not begun, since the client would not take it. */
+  withoutRecords(request: FetchRequest, version: number): FetchResponseInput {
+    const none = { errorCode: errorCodes.NONE, sessionId: noSession, responses: [] };
+    if (request.sessionEpoch === 0) return none;
+    const choice = this.sessions.choose(request, version);
+    if (choice.kind === 'error') return { ...none, errorCode: choice.errorCode };
+    return choice.kind === 'none' ? none : { ...none, sessionId: choice.session.id };
+  }
+
   private perform(
     work: FetchWork,
     request: FetchRequest,
     version: number,
     connection: FetchConnection,
     sessionId: number,
+    roomBytes: number,
   ): MaybePromise<FetchOutcome> {
-    const maxBytes = Math.min(request.maxBytes, this.settings.maxAnswerBytes);
+    const maxBytes = Math.min(request.maxBytes, this.settings.maxAnswerBytes, roomBytes);
     const limits: FetchLimits = {
       maxBytes,
       minBytes: Math.min(request.minBytes, maxBytes),

@@ -72,6 +72,12 @@ interface Plan<Answer> {
   readonly nextQueue?: QueueId;
 }
 
+/** Whether so many partitions of a topic may be made or deleted now; asked last, and maybe again with the same answer. */
+export type ChangeRation = (topic: string, partitions: number) => boolean;
+
+const anyChange: ChangeRation = () => true;
+const tooManyChanges = apiError('THROTTLING_QUOTA_EXCEEDED', 'The throttling quota has been exceeded.');
+
 export class TopicCatalogue implements TopicDirectory {
   private readonly catalogue: Catalogue;
   private readonly config: BrokerConfig;
@@ -176,16 +182,23 @@ export class TopicCatalogue implements TopicDirectory {
   }
 
   /** One outcome for each request, in order. All that can be created are created in one durable change. */
-  async create(requests: readonly NewTopic[], validateOnly: boolean): Promise<readonly TopicOutcome[]> {
+  async create(
+    requests: readonly NewTopic[],
+    validateOnly: boolean,
+    mayChange: ChangeRation = anyChange,
+  ): Promise<readonly TopicOutcome[]> {
     return this.change(() => {
       const draft = new Draft(this.nextQueue);
-      const answer = requests.map((request) => this.draftTopic(draft, request));
+      const answer = requests.map((request) => this.draftTopic(draft, request, mayChange));
       return validateOnly ? { answer, changes: [] } : { answer, ...draft };
     });
   }
 
   /** Deletes the topics, given by name; one outcome each, in order. Their queues are gone when this resolves. */
-  async delete(names: readonly string[]): Promise<readonly (ApiError | undefined)[]> {
+  async delete(
+    names: readonly string[],
+    mayChange: ChangeRation = anyChange,
+  ): Promise<readonly (ApiError | undefined)[]> {
     return this.change(() => {
       const changes: CatalogueChange[] = [];
       const dropQueues: QueueId[] = [];
@@ -195,6 +208,7 @@ export class TopicCatalogue implements TopicDirectory {
         if (topic === undefined) {
           return apiError('UNKNOWN_TOPIC_OR_PARTITION', 'This server does not host this topic-partition.');
         }
+        if (!mayChange(name, topic.partitions.length)) return tooManyChanges;
         gone.add(name);
         changes.push({ key: topicKeyPrefix + name, value: null });
         for (const { queue } of topic.partitions) dropQueues.push(queue);
@@ -208,10 +222,11 @@ export class TopicCatalogue implements TopicDirectory {
   async addPartitions(
     requests: readonly PartitionsChange[],
     validateOnly: boolean,
+    mayChange: ChangeRation = anyChange,
   ): Promise<readonly TopicOutcome[]> {
     return this.change(() => {
       const draft = new Draft(this.nextQueue);
-      const answer = requests.map((request) => this.draftPartitions(draft, request));
+      const answer = requests.map((request) => this.draftPartitions(draft, request, mayChange));
       return validateOnly ? { answer, changes: [] } : { answer, ...draft };
     });
   }
@@ -245,7 +260,7 @@ export class TopicCatalogue implements TopicDirectory {
     });
   }
 
-  private draftTopic(draft: Draft, request: NewTopic): TopicOutcome {
+  private draftTopic(draft: Draft, request: NewTopic, mayChange: ChangeRation = anyChange): TopicOutcome {
     const { name } = request;
     if (name === '__cluster_metadata') {
       return {
@@ -274,6 +289,7 @@ export class TopicCatalogue implements TopicDirectory {
     if (typeof count !== 'number') return { error: count };
     const tooMany = this.limitFault(count, count + draft.partitionsAdded);
     if (tooMany !== undefined) return { error: tooMany };
+    if (!mayChange(name, count)) return { error: tooManyChanges };
     const topic = this.topicOf(name, {
       id: this.newTopicId(),
       partitions: draft.takeQueues(count, 0),
@@ -283,7 +299,7 @@ export class TopicCatalogue implements TopicDirectory {
     return { topic };
   }
 
-  private draftPartitions(draft: Draft, request: PartitionsChange): TopicOutcome {
+  private draftPartitions(draft: Draft, request: PartitionsChange, mayChange: ChangeRation): TopicOutcome {
     const topic = this.table.get(request.name);
     if (topic === undefined) {
       return { error: apiError('UNKNOWN_TOPIC_OR_PARTITION') };
@@ -303,6 +319,7 @@ export class TopicCatalogue implements TopicDirectory {
     }
     const tooMany = this.limitFault(request.count, added + draft.partitionsAdded);
     if (tooMany !== undefined) return { error: tooMany };
+    if (!mayChange(topic.name, added)) return { error: tooManyChanges };
     const larger = this.topicOf(topic.name, {
       id: topic.id,
       partitions: [...topic.partitions, ...draft.takeQueues(added, present)],

@@ -141,5 +141,13 @@ function contextOf(apiKey: number, apiVersion: number, clientId: string | null):
     principal: 'User:ANONYMOUS',
     closed: new AbortController().signal,
   };
-  return { apiKey, apiVersion, correlationId: 1, clientId, connection, afterSent: () => {} };
+  return {
+    apiKey,
+    apiVersion,
+    correlationId: 1,
+    clientId,
+    connection,
+    afterSent: () => {},
+    throttle: () => {},
+  };
 }

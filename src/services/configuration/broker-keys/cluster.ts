@@ -1,6 +1,6 @@
 /**
- * Broker settings of Kafka's that speak of several brokers, of controllers, of quotas or of tiered storage: shown and accepted,
- * because files and images set them, with nothing to act on in one process.
+ * Broker settings of Kafka's that speak of several brokers, of controllers, of client quotas or of tiered storage: shown and accepted,
+ * because files and images set them; most have nothing to act on in one process.
  */
 import { atLeast, type ConfigType, define, type UpdateMode, type Validator } from '../config-definition.ts';
 
@@ -20,6 +20,16 @@ function idle<const Name extends string, const Type extends ConfigType>(
     update,
     standing: 'ignored',
   });
+}
+
+function served<const Name extends string>(
+  name: Name,
+  type: 'INT',
+  defaultValue: number,
+  documentation: string,
+  valid: Validator,
+) {
+  return define(name, type, defaultValue, documentation, { valid });
 }
 
 /** Asks for tiered storage, which is not there. */
@@ -173,8 +183,8 @@ export const clusterKeys = [
   ),
 
   // Quotas.
-  idle('quota.window.num', 'INT', 11, 'Samples kept for client quotas.', atLeast(1)),
-  idle('quota.window.size.seconds', 'INT', 1, 'Time that such a sample covers.', atLeast(1)),
+  served('quota.window.num', 'INT', 11, 'Samples kept for client quotas.', atLeast(1)),
+  served('quota.window.size.seconds', 'INT', 1, 'Time that such a sample covers.', atLeast(1)),
   idle('replication.quota.window.num', 'INT', 11, 'Samples kept for replication quotas.', atLeast(1)),
   idle('replication.quota.window.size.seconds', 'INT', 1, 'Time that such a sample covers.', atLeast(1)),
   idle(
@@ -191,8 +201,8 @@ export const clusterKeys = [
     'Time that such a sample covers.',
     atLeast(1),
   ),
-  idle('controller.quota.window.num', 'INT', 11, 'Samples kept for quotas of changes.', atLeast(1)),
-  idle('controller.quota.window.size.seconds', 'INT', 1, 'Time that such a sample covers.', atLeast(1)),
+  served('controller.quota.window.num', 'INT', 11, 'Samples kept for quotas of changes.', atLeast(1)),
+  served('controller.quota.window.size.seconds', 'INT', 1, 'Time that such a sample covers.', atLeast(1)),
   idle('client.quota.callback.class', 'CLASS', null, 'A Java class that sets quotas.'),
 
   // Waiting requests.
