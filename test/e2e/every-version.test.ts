@@ -833,6 +833,31 @@ const rows: Readonly<Record<string, Row>> = {
         ? 'there is nothing to ask wrongly'
         : { body: { resourceTypes: [99] }, errorCode: errorCodes.UNSUPPORTED_VERSION },
   },
+  AlterClientQuotas: {
+    good: (_world, _version, name) => {
+      const entity = [{ entityType: 'client-id', entityName: name }];
+      return {
+        body: { entries: [{ entity, ops: [{ key: 'producer_byte_rate', value: 1e9, remove: false }] }] },
+        holds: { entries: [{ entity }] },
+      };
+    },
+    bad: () => ({ body: { entries: [{ entity: [], ops: [] }] }, errorCode: errorCodes.INVALID_REQUEST }),
+  },
+  DescribeClientQuotas: {
+    good: async (world, _version, name) => {
+      const entity = [{ entityType: 'client-id', entityName: name }];
+      const ops = [{ key: 'request_percentage', value: 12_345.5, remove: false }];
+      await world.ask('AlterClientQuotas', 1, { entries: [{ entity, ops }] });
+      return {
+        body: { components: [{ entityType: 'client-id', matchType: 0, match: name }], strict: true },
+        holds: { entries: [{ entity, values: [{ key: 'request_percentage', value: 12_345.5 }] }] },
+      };
+    },
+    bad: () => ({
+      body: { components: [{ entityType: 'user', matchType: 9, match: null }] },
+      errorCode: errorCodes.INVALID_REQUEST,
+    }),
+  },
   DescribeTopicPartitions: {
     good: async (world, _version, name) => {
       await world.topic(name, 2);
