@@ -9,7 +9,7 @@ import {
 import { EntryHeader, entryBytes, headerBytes } from '../../../src/storage/embedded/entry-header.ts';
 import { DataLossError } from '../../../src/storage/embedded/log-scan.ts';
 import { ManifestError } from '../../../src/storage/embedded/manifest.ts';
-import { repairDirectory } from '../../../src/storage/embedded/offline/repair.ts';
+import { type RepairReport, repairDirectory } from '../../../src/storage/embedded/offline/repair.ts';
 import type { AppendGroup, StorageEngine } from '../../../src/storage/engine.ts';
 import { type Log, silentLog } from '../../../src/util/log.ts';
 import { SimulatedDisk } from '../../fakes/simulated-disk.ts';
@@ -56,6 +56,17 @@ async function bodies(engine: StorageEngine, queue: number, fromOffset = 0): Pro
     offset = result.nextOffset;
     result.release();
   }
+}
+
+function repair(disk: SimulatedDisk): Promise<RepairReport> {
+  return repairDirectory({
+    fileSystem: disk,
+    layout: layoutOf('/data'),
+    crc32c,
+    format: testPayloadFormat,
+    nowMs: 0,
+    isDryRun: false,
+  });
 }
 
 interface FoundEntry {
@@ -337,17 +348,35 @@ describe('damage to sealed segments and index runs', () => {
     flip(disk, segment0, victim.at + 40);
     for (const path of disk.files()) if (path.endsWith('.run')) disk.cut(path, 100);
     await expect(open(disk, { settings: smallSettings })).rejects.toThrow('odradek log repair /data');
-    const { refusals } = await repairDirectory({
-      fileSystem: disk,
-      layout: layoutOf('/data'),
-      crc32c,
-      format: testPayloadFormat,
-      nowMs: 0,
-      isDryRun: false,
-    });
+    const { refusals } = await repair(disk);
     expect(refusals).toEqual([]);
     const engine = await open(disk, { settings: smallSettings });
     expect(await bodies(engine, 1)).toEqual(['damaged 0..1', ...expected.slice(1)]);
+  });
+
+  test('a repair changes no byte of a backup that shares files with the directory by hard links', async () => {
+    for (const hurt of [
+      // In the middle, and from there to the end, where the segment is cut off.
+      (bytes: Buffer, at: number) => bytes.fill(0xee, at + 40, at + 48),
+      (bytes: Buffer, at: number) => bytes.fill(0, at),
+    ]) {
+      const { disk } = await manySegments();
+      await disk.mkdir('/backup');
+      const linked = disk.files().filter((path) => path.startsWith('/data/commitlog/'));
+      for (const path of linked) await disk.link(path, path.replace('/data/commitlog', '/backup'));
+      const victim = segmentEntries(disk).find((entry) => entry.header.queue === 1)!;
+      disk.damage(segment0, (bytes) => void hurt(bytes, victim.at));
+      const before = new Map(disk.files().map((path) => [path, disk.contents(path)]));
+      const { actions, refusals } = await repair(disk);
+      expect(refusals).toEqual([]);
+      expect(actions).not.toEqual([]);
+      expect(disk.contents(segment0)).not.toEqual(before.get(segment0));
+      for (const [path, bytes] of before) {
+        if (path.startsWith('/backup/')) expect(disk.contents(path).equals(bytes)).toBe(true);
+      }
+      expect(disk.files().filter((path) => path.endsWith('.new'))).toEqual([]);
+      await (await open(disk, { settings: smallSettings })).close();
+    }
   });
 
   test('a damaged block of a run is found at the read, and the run made again', async () => {

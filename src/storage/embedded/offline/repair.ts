@@ -59,6 +59,8 @@ export async function repairDirectory(options: RepairOptions): Promise<RepairRep
   return new Repair(options).run();
 }
 
+const copyBytes = 4 * 1024 * 1024;
+
 class Repair {
   private readonly options: RepairOptions;
   private readonly actions: RepairAction[] = [];
@@ -69,6 +71,8 @@ class Repair {
   private nextFileNumber = 1;
   private isManifestDue = false;
   private readonly replacedFiles: string[] = [];
+  /** Segments whose file is this directory's alone. */
+  private readonly owned = new Set<string>();
 
   constructor(options: RepairOptions) {
     this.options = options;
@@ -523,6 +527,7 @@ class Repair {
     header.epoch = epoch;
     header.storeTimeMs = storeTimeMs;
     header.encode(new DataView(end.buffer, end.byteOffset, end.length), end, 0, crc32c);
+    if (isFile) await this.own(path);
     const file = await fileSystem.open(path, isFile ? 'write' : 'replace');
     try {
       const sizeBytes = offsetIn(from) + lost.length + end.length;
@@ -667,7 +672,41 @@ class Repair {
     for (const one of [directory, layout.mirror]) this.replacedFiles.push(`${one}/${name}`);
   }
 
+  /**
+   * Puts a copy in the place of a segment before its bytes are changed: a backup may have the file under a second name (a hard link),
+   * and shall keep it as it is. Once for each segment.
+   */
+  private async own(path: string): Promise<void> {
+    if (this.owned.has(path)) return;
+    const { fileSystem, layout } = this.options;
+    const temporary = `${path}.new`;
+    const source = await fileSystem.open(path, 'read');
+    try {
+      const sizeBytes = await source.sizeBytes();
+      if ((await fileSystem.stat(temporary)) !== undefined) await fileSystem.unlink(temporary);
+      const copy = await fileSystem.open(temporary, 'create');
+      try {
+        const piece = Buffer.allocUnsafeSlow(Math.min(copyBytes, Math.max(1, sizeBytes)));
+        for (let at = 0; at < sizeBytes; ) {
+          const read = await source.read(piece, 0, Math.min(piece.length, sizeBytes - at), at);
+          if (read === 0) throw new Error(`${path} came up short at ${at} while it was copied`);
+          await copy.write([piece.subarray(0, read)], at);
+          at += read;
+        }
+        await copy.datasync();
+      } finally {
+        await copy.close();
+      }
+    } finally {
+      await source.close();
+    }
+    await fileSystem.rename(temporary, path);
+    await fileSystem.syncDirectory(layout.commitLog);
+    this.owned.add(path);
+  }
+
   private async overwrite(from: number, bytes: Buffer): Promise<void> {
+    await this.own(this.segmentPath(segmentOf(from)));
     const file: OpenFile = await this.options.fileSystem.open(this.segmentPath(segmentOf(from)), 'write');
     try {
       await file.write([bytes], offsetIn(from));
