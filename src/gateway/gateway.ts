@@ -82,7 +82,7 @@ export class Gateway implements AdminSource {
       handlers,
       clock,
       log: log.component('connection'),
-      admit: (apiKey) => (apiKey === produceKey ? engine.appendRoom() : undefined),
+      admit: (apiKey) => (apiKey === produceKey ? built.appends.room?.whenRoom() : undefined),
       quotas: this.services.quotas,
       brokenInvariant: (error: AssertionFailure) => this.fatal(error),
     });

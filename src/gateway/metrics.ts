@@ -8,6 +8,7 @@ import type { Features } from '../services/features/features.ts';
 import { latenessBucketsMs } from '../services/features/timers/lateness.ts';
 import { transactionMetrics } from '../services/transactions/transaction-metrics.ts';
 import { brokerMetrics } from '../telemetry/broker-metrics.ts';
+import { eventLoopDelayMetrics } from '../telemetry/event-loop-delay.ts';
 import { halfMetrics } from '../telemetry/half-metrics.ts';
 import type { MetricRegistry } from '../telemetry/metrics.ts';
 import { processMetrics } from '../telemetry/process-metrics.ts';
@@ -39,6 +40,7 @@ export function addMetrics(registry: MetricRegistry, sources: MetricSources): vo
   const { services, compaction, server, startedAtMs, clock, facts } = sources;
   const { engine, topics, transactions, features, nodeId } = services;
   registry.add(processMetrics(startedAtMs));
+  registry.add(eventLoopDelayMetrics());
   registry.add(
     brokerMetrics(() => ({
       ...facts(),

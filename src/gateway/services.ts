@@ -5,6 +5,7 @@ import { statfs } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { StartConfig } from '../config.ts';
 import type { DataVolume, Services } from '../handlers/services.ts';
+import { AppendRoom } from '../services/append/append-room.ts';
 import { AppendService, type AppendSettings } from '../services/append/append-service.ts';
 import type { BrokerConfig } from '../services/configuration/broker-config.ts';
 import { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
@@ -71,6 +72,12 @@ export function buildServices(
     settings: appendSettings(config),
     transactions,
     steps: features.steps,
+    room: new AppendRoom({
+      engine,
+      clock,
+      log: log.component('append'),
+      longestWaitMs: () => config.int('rmq.commitlog.room.wait.max.ms'),
+    }),
   });
   const fetches = new FetchService({
     engine,

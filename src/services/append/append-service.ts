@@ -14,6 +14,7 @@ import {
   type PartitionAppendResult,
   succeededAppend,
 } from './append-result.ts';
+import type { AppendRoom } from './append-room.ts';
 import type {
   AppendStep,
   AppendTarget,
@@ -47,6 +48,8 @@ export interface AppendServiceOptions {
   readonly settings: AppendSettings;
   readonly steps?: readonly AppendStep[];
   readonly transactions?: TransactionGate;
+  /** Undefined: requests do not wait for room, and are never refused for want of it. */
+  readonly room?: AppendRoom;
 }
 
 export interface AppendRequestFacts {
@@ -63,6 +66,7 @@ export class AppendService {
   readonly settings: AppendSettings;
   readonly steps: readonly AppendStep[];
   readonly transactions: TransactionGate;
+  readonly room: AppendRoom | undefined;
   /** Records since the last flush, of queues whose topic counts them (flush.messages above 1). */
   private readonly unflushedRecords = new Map<QueueId, number>();
 
@@ -72,6 +76,7 @@ export class AppendService {
     this.settings = options.settings;
     this.steps = options.steps ?? [];
     this.transactions = options.transactions ?? noTransactions;
+    this.room = options.room;
     options.topics.onDeleted((topic) => {
       for (const partition of topic.partitions) this.unflushedRecords.delete(partition.queue);
     });
@@ -191,6 +196,7 @@ export class AppendRequest {
   run(): readonly PartitionAppendResult[] | Promise<readonly PartitionAppendResult[]> {
     const { results, facts, service } = this;
     if (facts.acks < acksAll || facts.acks > 1) this.failPlanned(errorCodes.INVALID_REQUIRED_ACKS);
+    else if (service.room?.isOverdue === true) this.failPlanned(errorCodes.REQUEST_TIMED_OUT);
     else if (this.isTransactional) {
       const errorCode = service.transactions.admitRequest(facts.transactionalId);
       if (errorCode !== errorCodes.NONE) {

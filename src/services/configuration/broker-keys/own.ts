@@ -32,6 +32,13 @@ export const ownKeys = [
     { valid: atLeast(1048576) },
   ),
   define(
+    'rmq.commitlog.room.wait.max.ms',
+    'INT',
+    15000,
+    'How long producers wait on a disk that takes nothing before they are answered REQUEST_TIMED_OUT, with nothing of theirs appended.',
+    { valid: atLeast(1) },
+  ),
+  define(
     'rmq.disk.reserve.bytes',
     'LONG',
     33554432,
