@@ -22,6 +22,7 @@ import type { StorageEngine } from '../storage/engine.ts';
 import { MetricRegistry } from '../telemetry/metrics.ts';
 import type { AssertionFailure } from '../util/assert.ts';
 import { GuardedClock } from '../util/guarded-clock.ts';
+import type { DueWork } from '../util/movable-clock.ts';
 import { packageVersion } from '../version.ts';
 import { addMetrics, type BrokerFacts } from './metrics.ts';
 import { openEngine } from './open-engine.ts';
@@ -80,7 +81,8 @@ export class Gateway implements AdminSource {
     this.server = new ConnectionServer({
       settings: connectionSettings(config.broker),
       handlers,
-      clock,
+      // How long peers and sockets take is no part of the time that can be moved.
+      clock: options.virtualClock?.machine ?? clock,
       log: log.component('connection'),
       admit: (apiKey) => (apiKey === produceKey ? built.appends.room?.whenRoom() : undefined),
       quotas: this.services.quotas,
@@ -134,8 +136,14 @@ export class Gateway implements AdminSource {
   get virtualClock(): ClockAdmin | undefined {
     const { virtualClock } = this.options;
     if (virtualClock === undefined) return undefined;
-    const { retention } = this;
+    const { retention, compaction } = this;
     const { timers } = this.features;
+    const work: DueWork = {
+      get nextDueMs() {
+        return timers.nextDueMs;
+      },
+      whenDone: () => timers.whenIdle(),
+    };
     return {
       get nowMs() {
         return virtualClock.clock.nowMs();
@@ -144,9 +152,9 @@ export class Gateway implements AdminSource {
         return virtualClock.clock.shiftMs;
       },
       async advance(byMs) {
-        await virtualClock.advance(byMs);
-        await timers.whenIdle();
+        await virtualClock.advance(byMs, work);
         await retention.runOnce();
+        await compaction.runNow();
       },
     };
   }

@@ -5,7 +5,7 @@
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../util/clock.ts';
-import { MovableClock } from '../util/movable-clock.ts';
+import { type DueWork, MovableClock } from '../util/movable-clock.ts';
 
 const fileName = 'virtual-clock.json';
 
@@ -16,8 +16,10 @@ export class VirtualClockError extends Error {
 
 export interface VirtualClockHandle {
   readonly clock: MovableClock;
+  /** The clock that it is moved against. */
+  readonly machine: Clock;
   /** Moves time on by whole milliseconds; resolves when what fell due was begun. One at a time. */
-  advance(byMs: number): Promise<void>;
+  advance(byMs: number, work?: DueWork): Promise<void>;
 }
 
 /** How far the clock of this directory was moved; 0 where it never was. Throws VirtualClockError. */
@@ -50,14 +52,15 @@ export async function openVirtualClock(
 ): Promise<VirtualClockHandle> {
   const clock = new MovableClock(real, directory === undefined ? 0 : await readShift(directory));
   let last: Promise<void> = Promise.resolve();
-  const move = async (byMs: number): Promise<void> => {
+  const move = async (byMs: number, work?: DueWork): Promise<void> => {
     if (directory !== undefined) await writeShift(directory, clock.shiftMs + byMs);
-    await clock.advance(byMs);
+    await clock.advance(byMs, work);
   };
   return {
     clock,
-    advance(byMs) {
-      const moved = last.then(() => move(byMs));
+    machine: real,
+    advance(byMs, work) {
+      const moved = last.then(() => move(byMs, work));
       last = moved.catch(() => undefined);
       return moved;
     },

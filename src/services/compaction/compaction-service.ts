@@ -194,18 +194,28 @@ export class CompactionService {
     return this.options.config.long('log.cleaner.backoff.ms');
   }
 
+  /** A round as the settings have it, at once; behind one that is under way. */
+  async runNow(): Promise<void> {
+    await this.round;
+    this.timer?.cancel();
+    this.beginRound();
+    await this.round;
+  }
+
   private arm(delayMs: number): void {
     if (this.closed) return;
-    this.timer = this.options.clock.after(delayMs, () => {
-      const { config } = this.options;
-      const isOn = config.boolean('log.cleaner.enable') && config.int('log.cleaner.threads') > 0;
-      this.round = (isOn ? this.runOnce() : Promise.resolve(0))
-        .catch((error: unknown) => {
-          this.failed(error);
-          return 0;
-        })
-        .then((cleaned) => this.arm(cleaned > 0 ? Math.min(busyPauseMs, this.backoffMs) : this.backoffMs));
-    });
+    this.timer = this.options.clock.after(delayMs, () => this.beginRound());
+  }
+
+  private beginRound(): void {
+    const { config } = this.options;
+    const isOn = config.boolean('log.cleaner.enable') && config.int('log.cleaner.threads') > 0;
+    this.round = (isOn ? this.runOnce() : Promise.resolve(0))
+      .catch((error: unknown) => {
+        this.failed(error);
+        return 0;
+      })
+      .then((cleaned) => this.arm(cleaned > 0 ? Math.min(busyPauseMs, this.backoffMs) : this.backoffMs));
   }
 
   /** An operating fault is said once, and tried again in the next round. */

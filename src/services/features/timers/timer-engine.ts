@@ -137,6 +137,11 @@ export class TimerEngine {
     return this.window.size;
   }
 
+  /** When the next is due; undefined where none waits. */
+  get nextDueMs(): number | undefined {
+    return this.window.nextDueMs;
+  }
+
   /** From now on timers fire, those first whose time has passed already. */
   start(): void {
     this.started = true;
