@@ -9,11 +9,14 @@ import { residentMib } from './figures.ts';
 export class MeasuredBroker {
   readonly directory: string;
   private readonly settings: readonly string[];
+  private readonly program: string;
   private child: ChildProcess | undefined;
   private port = 0;
 
-  constructor(settings: readonly string[] = [], parent = tmpdir()) {
+  /** `checkout`: of the repository, built; this one unless told. */
+  constructor(settings: readonly string[] = [], parent = tmpdir(), checkout = '.') {
     this.settings = settings;
+    this.program = resolve(checkout, 'dist/main.js');
     this.directory = mkdtempSync(join(parent, 'odradek-scale-'));
   }
 
@@ -23,6 +26,10 @@ export class MeasuredBroker {
 
   get pid(): number {
     return this.child?.pid ?? 0;
+  }
+
+  get listeningPort(): number {
+    return this.port;
   }
 
   get residentMib(): number {
@@ -43,7 +50,7 @@ export class MeasuredBroker {
       process.execPath,
       [
         ...['--import', resolve('bench/scale/loop-probe.mjs')],
-        ...[resolve('dist/main.js'), '--listen', '127.0.0.1:0', '--data', this.data],
+        ...[this.program, '--listen', '127.0.0.1:0', '--data', this.data],
         ...this.settings.flatMap((setting) => ['--set', setting]),
       ],
       {

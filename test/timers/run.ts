@@ -5,7 +5,16 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { freePort } from '../crash/broker-process.ts';
 import { bundleBroker } from '../crash/bundled-broker.ts';
-import { runTimerKills } from './timer-kills.ts';
+import { runTimerKills, type TimerKillsReport } from './timer-kills.ts';
+
+/**
+ * What is promised: at most a second late, of timers that were due while the broker was there (a second after a start and later). It is
+ * held to where the machine is the test's own. Where others take more than a quarter of it, how late the slowest is says
+ * who was scheduled when; then 99 of 100 must come within five seconds, which an engine that is stuck or falls behind for good does not do.
+ */
+const mostLateMs = 1000;
+const busyShare = 0.25;
+const mostLateWhenBusyMs = 5000;
 
 const { values } = parseArgs({
   options: {
@@ -39,10 +48,24 @@ try {
     report.early > 0 && `${report.early} early`,
     report.mostCopies > 1 + kills && `a message came ${report.mostCopies} times`,
     report.duplicates > kills * timers && `${report.duplicates} duplicates`,
+    ...latenessFaults(report),
   ].filter((one) => one !== false);
+  const { p50, p99, max, of } = report.latenessMs;
+  const others = Math.round(report.othersShare * 100);
+  process.stdout.write(
+    `late by ${p50} ms in the middle, ${p99} ms at 99 of 100, ${max} ms at most (${of} timers); others used ${others} % of the machine\n`,
+  );
   process.stdout.write(`${wrong.length === 0 ? 'everything held' : wrong.join(', ')}\n`);
   process.exitCode = wrong.length === 0 ? 0 : 1;
 } finally {
   await rm(directory, { recursive: true, force: true });
   await broker.remove();
+}
+
+function latenessFaults({ latenessMs, othersShare }: TimerKillsReport): readonly string[] {
+  const { p99, max } = latenessMs;
+  if (othersShare > busyShare) {
+    return p99 > mostLateWhenBusyMs ? [`late by ${p99} ms at 99 of 100, even for a busy machine`] : [];
+  }
+  return max > mostLateMs ? [`late by ${max} ms`] : [];
 }

@@ -16,6 +16,7 @@ import { batchLastOffset, entryBounds } from '../../protocol/records/record-batc
 import { buildRecordBatch, type RecordInput } from '../../protocol/records/record-batch-builder.ts';
 import { BrokerProcess } from '../crash/broker-process.ts';
 import { WireClient } from '../crash/wire-client.ts';
+import { MachineUsage } from './machine-usage.ts';
 
 export interface TimerKillsOptions {
   readonly program: string;
@@ -50,6 +51,8 @@ export interface TimerKillsReport {
     readonly max: number;
     readonly of: number;
   };
+  /** The part of the machine that others used meanwhile, 0 to 1: what a lateness is worth depends on it. */
+  readonly othersShare: number;
   /** Of all, those too that were due while it was not there. */
   readonly latenessOfAllMs: { readonly p50: number; readonly p99: number; readonly max: number };
 }
@@ -84,6 +87,7 @@ class TimerKills {
   private largestStartMs = 0;
   private readonly outages: Outage[] = [];
   private done = false;
+  private readonly usage = new MachineUsage();
 
   constructor(options: TimerKillsOptions) {
     this.options = options;
@@ -167,6 +171,7 @@ class TimerKills {
         max: steady.at(-1) ?? 0,
         of: steady.length,
       },
+      othersShare: Number(this.usage.othersShare().toFixed(3)),
       latenessOfAllMs: { p50: at(all, 0.5), p99: at(all, 0.99), max: all.at(-1) ?? 0 },
     };
   }
@@ -327,6 +332,7 @@ class TimerKills {
       const status = await readFile(`/proc/${this.broker.processId}/status`, 'utf8').catch(() => '');
       const kib = /VmRSS:\s+(\d+) kB/.exec(status)?.[1];
       if (kib !== undefined) this.largestRssBytes = Math.max(this.largestRssBytes, Number(kib) * 1024);
+      await this.usage.look(this.broker.processId);
     }
   }
 
