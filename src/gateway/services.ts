@@ -47,7 +47,7 @@ export function buildServices(
     directory: topics,
     clock,
     log,
-    settings: groupSettingsFrom(config),
+    settings: groupSettingsFrom(config, groupConfigs),
   });
   const held = new HeldRecords({ engine });
   const features = new Features({ engine, queues, topics, groups, groupConfigs, config, held, clock, log });

@@ -8,7 +8,7 @@
  * 6     leader epoch
  * 7     group instance id
  * 8     flexible
- * 9     GROUP_ID_NOT_FOUND where 22 was answered for a group that does not exist
+ * 9     members of consumer groups (KIP-848); GROUP_ID_NOT_FOUND where 22 was answered for a group that does not exist
  * 10    topic ids
  *
  * Offsets are taken only for partitions that exist.
@@ -33,6 +33,7 @@ export interface OffsetCommitServices {
 }
 
 const firstVersionWithGroupIdNotFound = 9;
+const firstVersionWithMemberEpochs = 9;
 const firstVersionWithTopicIds = 10;
 
 /** Beside each topic asked for: what goes to the coordinator, and the error of each partition known before. */
@@ -61,6 +62,7 @@ export function offsetCommitHandler({ topics, groups }: OffsetCommitServices) {
         memberId: request.memberId,
         groupInstanceId: request.groupInstanceId,
         generationId: request.generationIdOrMemberEpoch,
+        knowsMemberEpochs: apiVersion >= firstVersionWithMemberEpochs,
         // A retention beyond what a number can say is as good as for ever.
         retentionMs: safeIntegerOrUndefined(request.retentionTimeMs) ?? Number.MAX_SAFE_INTEGER / 2,
         topics: committed,

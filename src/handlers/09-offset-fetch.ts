@@ -86,10 +86,11 @@ export function offsetFetchHandler({ topics, groups }: OffsetFetchServices) {
     version: number,
     mustBeStable: boolean,
   ): Promise<OffsetFetchResponseOffsetFetchResponseGroupInput> {
-    const { groupId } = asked;
+    const { groupId, memberId, memberEpoch } = asked;
+    const member = { memberId, memberEpoch };
     if (version < firstVersionWithTopicIds) {
       const wanted = asked.topics === null ? null : wantedByName(asked.topics);
-      const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, wanted, mustBeStable);
+      const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, wanted, mustBeStable, member);
       return {
         groupId,
         errorCode,
@@ -97,7 +98,7 @@ export function offsetFetchHandler({ topics, groups }: OffsetFetchServices) {
       };
     }
     if (asked.topics === null) {
-      const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, null, mustBeStable);
+      const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, null, mustBeStable, member);
       const present: OffsetFetchResponseOffsetFetchResponseTopicsInput[] = [];
       for (const { name, topicId, partitions } of fetched) {
         // What cannot be named by an id is left out; an offset from before ids were kept counts for the topic of that name.
@@ -111,7 +112,7 @@ export function offsetFetchHandler({ topics, groups }: OffsetFetchServices) {
       const topic = known[index];
       return topic === undefined ? [] : [{ name: topic.name, topicId, partitionIndexes }];
     });
-    const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, wanted, mustBeStable);
+    const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, wanted, mustBeStable, member);
     if (errorCode !== errorCodes.NONE) return { groupId, errorCode, topics: [] };
     let next = 0;
     return {

@@ -53,11 +53,8 @@ function inVersion(
 ): DescribeGroupsResponseDescribedGroupInput {
   if (group.errorCode !== errorCodes.NONE) return group;
   if (group.groupState === 'Dead' && version >= firstVersionWithNotFound) {
-    return {
-      ...group,
-      errorCode: errorCodes.GROUP_ID_NOT_FOUND,
-      errorMessage: `Group ${group.groupId} not found.`,
-    };
+    return { ...group, errorCode: errorCodes.GROUP_ID_NOT_FOUND };
   }
-  return withOperations ? { ...group, authorizedOperations: authorizedOperations.group } : group;
+  const shown = { ...group, errorMessage: null };
+  return withOperations ? { ...shown, authorizedOperations: authorizedOperations.group } : shown;
 }

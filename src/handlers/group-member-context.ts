@@ -1,9 +1,14 @@
 /** Who a group's member is, from the connection that it came by. */
+
+import { errorCodes } from '../../protocol/error-codes.ts';
+import type { FeatureLevels } from '../services/configuration/feature-levels.ts';
 import type { MemberContext } from '../services/groups/classic/classic-group-protocol.ts';
+import type { HeartbeatContext } from '../services/groups/consumer/consumer-group-protocol.ts';
 import type { RequestContext } from './handler.ts';
 
 const firstJoinWithMemberIdRound = 4;
 const firstJoinThatCanSkipAssignment = 9;
+const firstHeartbeatWithOwnMemberId = 1;
 const ipv4InIpv6 = '::ffff:';
 
 /** Of a JoinGroup. */
@@ -15,6 +20,23 @@ export function memberContextOf({ apiVersion, clientId, connection }: RequestCon
     canSkipAssignment: apiVersion >= firstJoinThatCanSkipAssignment,
   };
 }
+
+/** Of a ConsumerGroupHeartbeat. */
+export function heartbeatContextOf({ apiVersion, clientId, connection }: RequestContext): HeartbeatContext {
+  return {
+    clientId: clientId ?? '',
+    clientHost: clientHostOf(connection.remoteAddress),
+    mustKnowMemberId: apiVersion >= firstHeartbeatWithOwnMemberId,
+  };
+}
+
+/** Whether the feature group.version lets there be consumer groups (KIP-848). */
+export function servesConsumerGroups(featureLevels: Pick<FeatureLevels, 'level'>): boolean {
+  return featureLevels.level('group.version') >= 1;
+}
+
+/** What is answered where it does not, as by Kafka. */
+export const unsupported = errorCodes.UNSUPPORTED_VERSION;
 
 /** As Java prints an address without a name, which is what Kafka's tools show. */
 function clientHostOf(remoteAddress: string): string {

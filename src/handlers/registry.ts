@@ -45,6 +45,8 @@ import { describeClusterHandler } from './60-describe-cluster.ts';
 import { describeProducersHandler } from './61-describe-producers.ts';
 import { describeTransactionsHandler } from './65-describe-transactions.ts';
 import { listTransactionsHandler } from './66-list-transactions.ts';
+import { consumerGroupHeartbeatHandler } from './68-consumer-group-heartbeat.ts';
+import { consumerGroupDescribeHandler } from './69-consumer-group-describe.ts';
 import { listConfigResourcesHandler } from './74-list-config-resources.ts';
 import { describeTopicPartitionsHandler } from './75-describe-topic-partitions.ts';
 import type { AnyHandler } from './handler.ts';
@@ -95,6 +97,8 @@ export function buildHandlers(services: Services): readonly AnyHandler[] {
     describeProducersHandler(services),
     describeTransactionsHandler(services),
     listTransactionsHandler(services),
+    consumerGroupHeartbeatHandler(services),
+    consumerGroupDescribeHandler(services),
     listConfigResourcesHandler(services),
     describeTopicPartitionsHandler(services),
   ];

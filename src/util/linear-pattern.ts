@@ -31,14 +31,29 @@ class PatternError extends Error {}
 
 /** Whether a text matches as a whole; `invalid` where the pattern is not understood or too large. */
 export function linearPattern(pattern: string): ((text: string) => boolean) | 'invalid' {
+  const compiled = compileLinearPattern(pattern);
+  return 'fault' in compiled ? 'invalid' : compiled.matches;
+}
+
+export interface LinearPattern {
+  /** Whether a text matches as a whole. Takes at most `steps` times the text's length. */
+  readonly matches: (text: string) => boolean;
+  readonly steps: number;
+}
+
+/** The pattern, or what is wrong with it, in RE2's words where RE2 has some for it. */
+export function compileLinearPattern(
+  pattern: string,
+  maxSteps = maxPatternSteps,
+): LinearPattern | { readonly fault: string } {
   try {
     const parser = new Parser(pattern);
     const steps: Step[] = [];
-    emit(parser.parse(), steps);
-    add(steps, { kind: 'match' });
-    return (text) => matches(steps, text);
+    emit(parser.parse(), steps, maxSteps);
+    add(steps, { kind: 'match' }, maxSteps);
+    return { matches: (text) => matches(steps, text), steps: steps.length };
   } catch (error) {
-    if (error instanceof PatternError) return 'invalid';
+    if (error instanceof PatternError) return { fault: error.message };
     throw error;
   }
 }
@@ -71,28 +86,28 @@ function matches(steps: readonly Step[], text: string): boolean {
   return [...present].some((at) => steps[at]!.kind === 'match');
 }
 
-function add(steps: Step[], step: Step): number {
-  if (steps.length >= maxPatternSteps) throw new PatternError('too large');
+function add(steps: Step[], step: Step, maxSteps: number): number {
+  if (steps.length >= maxSteps) throw new PatternError('expression too large');
   return steps.push(step) - 1;
 }
 
-function emit(node: Node, steps: Step[]): void {
+function emit(node: Node, steps: Step[], maxSteps: number): void {
   switch (node.kind) {
     case 'all':
-      for (const one of node.nodes) emit(one, steps);
+      for (const one of node.nodes) emit(one, steps, maxSteps);
       return;
     case 'any': {
       const ends: number[][] = [];
       for (const [at, one] of node.nodes.entries()) {
         if (at === node.nodes.length - 1) {
-          emit(one, steps);
+          emit(one, steps, maxSteps);
           break;
         }
         const fork: number[] = [steps.length + 1];
-        add(steps, { kind: 'split', to: fork });
-        emit(one, steps);
+        add(steps, { kind: 'split', to: fork }, maxSteps);
+        emit(one, steps, maxSteps);
         const end: number[] = [];
-        add(steps, { kind: 'split', to: end });
+        add(steps, { kind: 'split', to: end }, maxSteps);
         ends.push(end);
         fork.push(steps.length);
       }
@@ -100,27 +115,27 @@ function emit(node: Node, steps: Step[]): void {
       return;
     }
     case 'repeat': {
-      for (let count = 0; count < node.least; count++) emit(node.node, steps);
+      for (let count = 0; count < node.least; count++) emit(node.node, steps, maxSteps);
       if (node.most === Number.POSITIVE_INFINITY) {
         const fork: number[] = [steps.length + 1];
-        const at = add(steps, { kind: 'split', to: fork });
-        emit(node.node, steps);
-        add(steps, { kind: 'split', to: [at] });
+        const at = add(steps, { kind: 'split', to: fork }, maxSteps);
+        emit(node.node, steps, maxSteps);
+        add(steps, { kind: 'split', to: [at] }, maxSteps);
         fork.push(steps.length);
         return;
       }
       const skips: number[][] = [];
       for (let count = node.least; count < node.most; count++) {
         const fork: number[] = [steps.length + 1];
-        add(steps, { kind: 'split', to: fork });
+        add(steps, { kind: 'split', to: fork }, maxSteps);
         skips.push(fork);
-        emit(node.node, steps);
+        emit(node.node, steps, maxSteps);
       }
       for (const skip of skips) skip.push(steps.length);
       return;
     }
     default:
-      add(steps, node);
+      add(steps, node, maxSteps);
   }
 }
 

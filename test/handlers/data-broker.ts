@@ -44,6 +44,7 @@ import {
   type AppendSettings,
 } from '../../src/services/append/append-service.ts';
 import { BrokerConfig } from '../../src/services/configuration/broker-config.ts';
+import { GroupConfigs } from '../../src/services/configuration/group-configs.ts';
 import {
   defaultFetchSettings,
   FetchService,
@@ -114,7 +115,7 @@ export class DataBroker {
       // Of its own: what groups wait for is no concern here.
       clock: new VirtualClock(),
       log: silentLog,
-      settings: groupSettingsFrom(config),
+      settings: groupSettingsFrom(config, new GroupConfigs(this.engine.catalogue, config)),
     });
     const settings = transactionSettingsFrom(config);
     this.open = new OpenTransactions({ engine: this.engine, clock, limits: settings });

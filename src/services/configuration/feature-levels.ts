@@ -30,8 +30,14 @@ interface KnownFeature {
   readonly maxVersion: number;
 }
 
-/** 2: each end of a transaction raises its producer's epoch, and writes add to it (KIP-890). Clients look at it. */
-const known: readonly KnownFeature[] = [{ name: 'transaction.version', minVersion: 0, maxVersion: 2 }];
+/**
+ * group.version 1: consumer groups with server-side assignment (KIP-848). transaction.version 2: each end of a transaction raises its
+ * producer's epoch, and writes add to it (KIP-890). Clients look at them.
+ */
+const known: readonly KnownFeature[] = [
+  { name: 'group.version', minVersion: 0, maxVersion: 1 },
+  { name: 'transaction.version', minVersion: 0, maxVersion: 2 },
+];
 
 const featureKeyPrefix = 'feature/';
 const maxAttempts = 50;
@@ -47,6 +53,12 @@ export class FeatureLevels {
 
   all(): readonly Feature[] {
     return known.map((feature) => ({ ...feature, level: this.#levelOf(feature) }));
+  }
+
+  /** The level in force; 0 where the feature is off or unknown. */
+  level(name: string): number {
+    const feature = known.find((one) => one.name === name);
+    return feature === undefined ? 0 : this.#levelOf(feature);
   }
 
   /** Grows with every change; 0 where there was none. */

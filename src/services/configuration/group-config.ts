@@ -22,6 +22,7 @@ import {
 } from './config-definition.ts';
 
 const absent = { update: 'cluster-wide', standing: 'absent' } as const;
+const served = (least: number) => ({ valid: atLeast(least), update: 'cluster-wide' }) as const;
 const waiting = (least: number) => ({ valid: atLeast(least), ...absent });
 
 const deadLetterTopicName: Validator = (value) => {
@@ -37,16 +38,16 @@ const kafkaDefinitions: readonly ConfigDefinition[] = [
     'INT',
     1000,
     'The least time between two assignments of the group.',
-    waiting(0),
+    served(0),
   ),
   define(
     'consumer.heartbeat.interval.ms',
     'INT',
     5000,
     'How often members are asked to send heartbeats.',
-    waiting(1),
+    served(1),
   ),
-  define('consumer.session.timeout.ms', 'INT', 45000, 'How long a member may be silent.', waiting(1)),
+  define('consumer.session.timeout.ms', 'INT', 45000, 'How long a member may be silent.', served(1)),
   define(
     'errors.deadletterqueue.copy.record.enable',
     'BOOLEAN',

@@ -10,6 +10,11 @@ import type { HeartbeatRequest } from '../../../protocol/generated/12-heartbeat.
 import type { SyncGroupRequest, SyncGroupResponseInput } from '../../../protocol/generated/14-sync-group.ts';
 import type { DescribeGroupsResponseDescribedGroupInput } from '../../../protocol/generated/15-describe-groups.ts';
 import type { ListGroupsResponseListedGroupInput } from '../../../protocol/generated/16-list-groups.ts';
+import type {
+  ConsumerGroupHeartbeatRequest,
+  ConsumerGroupHeartbeatResponseInput,
+} from '../../../protocol/generated/68-consumer-group-heartbeat.ts';
+import type { ConsumerGroupDescribeResponseDescribedGroupInput } from '../../../protocol/generated/69-consumer-group-describe.ts';
 import type { MaybePromise, StorageEngine } from '../../storage/engine.ts';
 import type { Clock, Timer } from '../../util/clock.ts';
 import { GuardedClock } from '../../util/guarded-clock.ts';
@@ -26,11 +31,14 @@ import {
   type MemberContext,
   syncError,
 } from './classic/classic-group-protocol.ts';
+import { DirectoryTopics } from './common/group-topics.ts';
+import type { HeartbeatContext } from './consumer/consumer-group-protocol.ts';
 import { type GroupRecord, groupRecordFormat, type TransactionEndRecord } from './group-records.ts';
 import type { GroupSettings } from './group-settings.ts';
 import { deadGroup, type GroupFilter, GroupStateMachine } from './group-state-machine.ts';
 import {
   type FetchedTopic,
+  type FetchingMember,
   maxOffsetsDroppedAtOnce,
   type OffsetCommit,
   type OffsetCommitAnswer,
@@ -38,6 +46,8 @@ import {
   type TransactionalOffsetCommit,
   type WantedTopic,
 } from './offset-commits.ts';
+
+const nobody: FetchingMember = { memberId: null, memberEpoch: -1 };
 
 export interface GroupCoordinatorOptions {
   readonly engine: StorageEngine;
@@ -83,6 +93,7 @@ export class GroupCoordinator {
     this.#log = options.log.component('groups');
     this.#ageClock = new GuardedClock(clock, this.#log);
     const newUuid = options.newUuid ?? randomUUID;
+    const topics = new DirectoryTopics(directory);
     this.#runtime = new CoordinatorRuntime({
       topicName: '__consumer_offsets',
       directory,
@@ -96,7 +107,7 @@ export class GroupCoordinator {
           settings,
           timers,
           newUuid,
-          topicIdOf: (name) => directory.get(name)?.id,
+          topics,
         }),
       ...(options.endOfTurn === undefined ? {} : { endOfTurn: options.endOfTurn }),
     });
@@ -140,7 +151,7 @@ export class GroupCoordinator {
     }
     const whenMissing: WhenMissing = request.memberId === '' ? 'create' : 'look';
     return this.#runtime.execute(request.groupId, whenMissing, fail, (machine, effects, ticket) =>
-      machine.classic.join(request, context, ticket, effects),
+      machine.join(request, context, ticket, effects),
     );
   }
 
@@ -148,7 +159,7 @@ export class GroupCoordinator {
   sync(request: SyncGroupRequest): MaybePromise<SyncGroupResponseInput> {
     if (request.groupId === '') return syncError(errorCodes.INVALID_GROUP_ID);
     return this.#runtime.execute(request.groupId, 'look', syncError, (machine, effects, ticket) =>
-      machine.classic.sync(request, ticket, effects),
+      machine.sync(request, ticket, effects),
     );
   }
 
@@ -159,7 +170,7 @@ export class GroupCoordinator {
       'look',
       // The group is being read and cannot know better: the member shall go on.
       (code) => (code === errorCodes.COORDINATOR_LOAD_IN_PROGRESS ? errorCodes.NONE : code),
-      (machine, effects, ticket) => effects.reply(ticket, machine.classic.heartbeat(request)),
+      (machine, effects, ticket) => effects.reply(ticket, machine.heartbeat(request)),
     );
   }
 
@@ -170,9 +181,26 @@ export class GroupCoordinator {
       effects.reply(ticket, {
         errorCode: errorCodes.NONE,
         members:
-          machine.classic.leave(groupId, members, effects) ??
+          machine.leave(groupId, members, effects) ??
           members.map((member) => ({ ...member, errorCode: errorCodes.UNKNOWN_MEMBER_ID })),
       }),
+    );
+  }
+
+  /** A member of the consumer protocol (KIP-848) joins, shows that it is alive, or leaves. */
+  consumerHeartbeat(
+    request: ConsumerGroupHeartbeatRequest,
+    context: HeartbeatContext,
+  ): MaybePromise<ConsumerGroupHeartbeatResponseInput> {
+    const fail = (errorCode: ErrorCode): ConsumerGroupHeartbeatResponseInput => ({
+      throttleTimeMs: 0,
+      errorCode,
+      memberEpoch: 0,
+      heartbeatIntervalMs: 0,
+    });
+    const whenMissing: WhenMissing = request.memberEpoch === 0 ? 'create' : 'look';
+    return this.#runtime.execute(request.groupId, whenMissing, fail, (machine, effects, ticket) =>
+      effects.reply(ticket, machine.consumer.heartbeat(request, context, effects)),
     );
   }
 
@@ -194,17 +222,24 @@ export class GroupCoordinator {
     groupId: string,
     wanted: readonly WantedTopic[] | null,
     mustBeStable = false,
+    member: FetchingMember = nobody,
   ): MaybePromise<OffsetFetchAnswer> {
     const fail = (errorCode: ErrorCode): OffsetFetchAnswer => ({ errorCode, topics: [] });
-    return this.#runtime.execute<OffsetFetchAnswer>(groupId, 'look', fail, (machine, effects, ticket) =>
-      effects.reply(ticket, {
-        errorCode: errorCodes.NONE,
-        topics:
-          wanted === null
-            ? machine.offsetCommits.fetchAll(groupId, mustBeStable)
-            : machine.offsetCommits.fetch(groupId, wanted, mustBeStable),
-      }),
-    );
+    return this.#runtime.execute<OffsetFetchAnswer>(groupId, 'look', fail, (machine, effects, ticket) => {
+      const errorCode = machine.offsetCommits.fetchError(groupId, member);
+      effects.reply(
+        ticket,
+        errorCode === errorCodes.NONE
+          ? {
+              errorCode,
+              topics:
+                wanted === null
+                  ? machine.offsetCommits.fetchAll(groupId, mustBeStable)
+                  : machine.offsetCommits.fetch(groupId, wanted, mustBeStable),
+            }
+          : fail(errorCode),
+      );
+    });
   }
 
   // ----- transactions (services/transactions calls these)
@@ -273,6 +308,22 @@ export class GroupCoordinator {
     });
     return this.#runtime.execute(groupId, 'look', fail, (machine, effects, ticket) =>
       effects.reply(ticket, machine.describe(groupId)),
+    );
+  }
+
+  describeConsumer(groupId: string): MaybePromise<ConsumerGroupDescribeResponseDescribedGroupInput> {
+    const fail = (errorCode: ErrorCode): ConsumerGroupDescribeResponseDescribedGroupInput => ({
+      errorCode,
+      groupId,
+      groupState: '',
+      groupEpoch: 0,
+      assignmentEpoch: 0,
+      assignorName: '',
+      members: [],
+    });
+    if (groupId === '') return fail(errorCodes.INVALID_GROUP_ID);
+    return this.#runtime.execute(groupId, 'look', fail, (machine, effects, ticket) =>
+      effects.reply(ticket, machine.consumer.describe(groupId)),
     );
   }
 

@@ -1,6 +1,6 @@
 /**
  * The records of __consumer_offsets that are served, in Kafka's own format: a key led by its type (0 and 1 committed offset,
- * 2 classic group), a value led by its version. Offsets of a transaction stand in a transactional batch of their producer, and count
+ * 2 classic group, others as each kind of group lists them), a value led by its version. Offsets of a transaction stand in a transactional batch of their producer, and count
  * from the control record on that says that it was committed. Kafka's tools read the topic.
  */
 
@@ -17,7 +17,7 @@ import {
   type OffsetCommitValueInput,
   offsetCommitValue,
 } from '../../../protocol/generated/data-offset-commit-value.ts';
-import { encodeMessage, type MessageCodec } from '../../../protocol/message-codec.ts';
+import type { MessageCodec } from '../../../protocol/message-codec.ts';
 import {
   decodeMarker,
   encodeMarkerKey,
@@ -25,6 +25,8 @@ import {
 } from '../../../protocol/records/end-transaction-marker.ts';
 import { ByteReader } from '../../../protocol/wire/byte-reader.ts';
 import type { EncodedRecord, ProducerBatch, StateRecordFormat } from '../coordinator/coordinator-machine.ts';
+import { type AnyRecordKind, led, type RecordKind, versioned } from './common/record-kind.ts';
+import { type ConsumerGroupRecord, consumerGroupRecordKinds } from './consumer/consumer-group-records.ts';
 
 export interface OffsetCommitRecord {
   readonly type: 'offset-commit';
@@ -59,6 +61,7 @@ export interface TransactionEndRecord {
 }
 
 export type GroupRecord =
+  | ConsumerGroupRecord
   | OffsetCommitRecord
   | GroupMetadataRecord
   | TransactionalOffsetRecord
@@ -71,6 +74,16 @@ const groupMetadataType = 2;
 const groupMetadataVersion = 3;
 const offsetCommitVersion = 4;
 const offsetCommitWithExpiryVersion = 1;
+
+/** The kinds of record that groups with server-side assignment have. */
+const listedKinds: readonly AnyRecordKind[] = [
+  ...consumerGroupRecordKinds,
+] as readonly unknown[] as readonly AnyRecordKind[];
+type ListedRecord = ConsumerGroupRecord;
+
+type UncheckedKind = RecordKind<string, unknown, unknown>;
+const kindByType = new Map(listedKinds.map((kind) => [kind.type, kind as unknown as UncheckedKind]));
+const kindByKeyType = new Map(listedKinds.map((kind) => [kind.keyType, kind as unknown as UncheckedKind]));
 
 export const groupRecordFormat: StateRecordFormat<GroupRecord> = {
   encode(record: GroupRecord): EncodedRecord {
@@ -91,8 +104,16 @@ export const groupRecordFormat: StateRecordFormat<GroupRecord> = {
         batch: { producerId, producerEpoch, isControl: true },
       };
     }
-    const encoded = encodeOffset(record);
-    if (record.type === 'offset-commit') return encoded;
+    const kind = kindByType.get(record.type);
+    if (kind !== undefined) {
+      const { key, value } = record as ListedRecord;
+      return {
+        key: led(kind.keyType, kind.key, key, 0),
+        value: value === null ? null : led(kind.valueVersion, kind.value, value, kind.valueVersion),
+      };
+    }
+    const encoded = encodeOffset(record as OffsetCommitRecord | TransactionalOffsetRecord);
+    if (record.type !== 'transactional-offset') return encoded;
     const { producerId, producerEpoch } = record;
     return { ...encoded, batch: { producerId, producerEpoch, isControl: false } };
   },
@@ -105,7 +126,8 @@ export const groupRecordFormat: StateRecordFormat<GroupRecord> = {
       return { type: 'transaction-end', producerId, producerEpoch, ...end };
     }
     const keyReader = new ByteReader(key);
-    switch (keyReader.int16('type')) {
+    const keyType = keyReader.int16('type');
+    switch (keyType) {
       case legacyOffsetCommitType:
       case offsetCommitType: {
         const offset = {
@@ -122,8 +144,15 @@ export const groupRecordFormat: StateRecordFormat<GroupRecord> = {
           key: groupMetadataKey.decode(keyReader, 0),
           value: versioned(groupMetadataValue, value),
         };
-      default:
-        return undefined;
+      default: {
+        const kind = kindByKeyType.get(keyType);
+        if (kind === undefined) return undefined;
+        return {
+          type: kind.type,
+          key: kind.key.decode(keyReader, 0),
+          value: versioned(kind.value as MessageCodec<unknown, never>, value),
+        } as ListedRecord;
+      }
     }
   },
 };
@@ -134,17 +163,4 @@ function encodeOffset(record: Pick<OffsetCommitRecord, 'key' | 'value'>): Encode
   const expires = record.value.expireTimestamp !== undefined && record.value.expireTimestamp !== -1;
   const version = expires ? offsetCommitWithExpiryVersion : offsetCommitVersion;
   return { key, value: led(version, offsetCommitValue, record.value, version) };
-}
-
-function led<I>(lead: number, codec: MessageCodec<unknown, I>, message: I, version: number): Buffer {
-  const leadBytes = Buffer.allocUnsafe(2);
-  leadBytes.writeInt16BE(lead);
-  const parts = encodeMessage(codec, message, version, leadBytes);
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
-}
-
-function versioned<T>(codec: MessageCodec<T, never>, value: Buffer | null): T | null {
-  if (value === null) return null;
-  const reader = new ByteReader(value);
-  return codec.decode(reader, reader.int16('version'));
 }

@@ -1,4 +1,5 @@
 import type { BrokerSettings } from '../configuration/broker-config.ts';
+import type { GroupConfigs } from '../configuration/group-configs.ts';
 
 /** What the broker's configuration says about groups. The name of Kafka's key stands beside each. */
 export interface GroupSettings {
@@ -16,13 +17,33 @@ export interface GroupSettings {
   readonly offsetsRetentionMs: number;
   /** offsets.retention.check.interval.ms */
   readonly offsetsRetentionCheckIntervalMs: number;
+  readonly consumer: ConsumerGroupSettings;
+}
+
+/** Of groups of the consumer protocol (KIP-848). Where a group has a setting of its own that counts. */
+export interface ConsumerGroupSettings {
+  /** consumer.session.timeout.ms, group.consumer.session.timeout.ms */
+  sessionTimeoutMs(groupId: string): number;
+  /** consumer.heartbeat.interval.ms, group.consumer.heartbeat.interval.ms */
+  heartbeatIntervalMs(groupId: string): number;
+  /** consumer.assignment.interval.ms, group.consumer.assignment.interval.ms */
+  assignmentIntervalMs(groupId: string): number;
+  /** group.consumer.max.size */
+  readonly maxSize: number;
+  /** group.consumer.assignors, the default first. */
+  readonly assignors: readonly string[];
+  /** group.consumer.migration.policy */
+  readonly migrationPolicy: 'disabled' | 'upgrade' | 'downgrade' | 'bidirectional';
 }
 
 /** How long a member that does not know its id yet may wait in a JoinGroup: it cannot send heartbeats (fixed in Kafka, too). */
 export const newMemberJoinTimeoutMs = 5 * 60 * 1000;
 
 /** The broker's settings as groups see them, always those in force. */
-export function groupSettingsFrom(config: Pick<BrokerSettings, 'int' | 'long'>): GroupSettings {
+export function groupSettingsFrom(
+  config: Pick<BrokerSettings, 'int' | 'long' | 'list' | 'string'>,
+  ofGroups: Pick<GroupConfigs, 'int'>,
+): GroupSettings {
   return {
     get minSessionTimeoutMs() {
       return config.int('group.min.session.timeout.ms');
@@ -45,5 +66,24 @@ export function groupSettingsFrom(config: Pick<BrokerSettings, 'int' | 'long'>):
     get offsetsRetentionCheckIntervalMs() {
       return config.long('offsets.retention.check.interval.ms');
     },
+    consumer: {
+      sessionTimeoutMs: (groupId) => ofGroups.int(groupId, 'consumer.session.timeout.ms'),
+      heartbeatIntervalMs: (groupId) => ofGroups.int(groupId, 'consumer.heartbeat.interval.ms'),
+      assignmentIntervalMs: (groupId) => ofGroups.int(groupId, 'consumer.assignment.interval.ms'),
+      get maxSize() {
+        return config.int('group.consumer.max.size');
+      },
+      get assignors() {
+        return config.list('group.consumer.assignors');
+      },
+      get migrationPolicy() {
+        return migrationPolicyOf(config.string('group.consumer.migration.policy'));
+      },
+    },
   };
+}
+
+function migrationPolicyOf(text: string | null): ConsumerGroupSettings['migrationPolicy'] {
+  const policy = text?.toLowerCase();
+  return policy === 'disabled' || policy === 'upgrade' || policy === 'downgrade' ? policy : 'bidirectional';
 }

@@ -15,9 +15,11 @@ import {
   isOfAnotherTopic,
   offsetCommitValueOf,
 } from './committed-offsets.ts';
+import { type CommitCheck, checkCommit, checkFetch } from './consumer/consumer-group-offsets.ts';
+import { tombstonesOf } from './consumer/group-migration.ts';
 import type { GroupRecord } from './group-records.ts';
 import type { GroupSettings } from './group-settings.ts';
-import type { GroupTable } from './group-table.ts';
+import type { Group, GroupTable } from './group-table.ts';
 
 /** Tombstones that one command appends at most when offsets expire or their topic goes; what is left takes another command. */
 export const maxOffsetsDroppedAtOnce = 10_000;
@@ -27,7 +29,10 @@ export interface OffsetCommit {
   /** '' with generation -1: a consumer that manages itself. */
   readonly memberId: string;
   readonly groupInstanceId: string | null;
+  /** Or the member's epoch. */
   readonly generationId: number;
+  /** OffsetCommit 9+: the client can be told that its epoch is stale (KIP-848). */
+  readonly knowsMemberEpochs: boolean;
   /** How long to keep the offsets from now on; -1: as the broker does. */
   readonly retentionMs: number;
   readonly topics: readonly CommittedTopic[];
@@ -88,6 +93,12 @@ export interface WantedTopic {
   readonly partitionIndexes: readonly number[];
 }
 
+/** Who fetches offsets; a null id with epoch -1 says nothing. */
+export interface FetchingMember {
+  readonly memberId: string | null;
+  readonly memberEpoch: number;
+}
+
 export type OffsetDeleteAnswer =
   | { readonly errorCode: ErrorCode }
   | { readonly errorCode: 0; readonly topics: readonly (readonly ErrorCode[])[] };
@@ -120,9 +131,9 @@ export class OffsetCommits {
   /** A group that does not exist comes to be with its first offset, when the client manages itself. */
   commit(commit: OffsetCommit, effects: GroupEffects): OffsetCommitAnswer {
     const group = this.#groups.get(commit.groupId);
-    const errorCode = group === undefined ? errorOfAbsentGroup(commit) : validateCommit(group, commit);
+    const errorCode = group === undefined ? errorOfAbsentGroup(commit) : this.#validate(group, commit);
     if (errorCode !== errorCodes.NONE) return { errorCode };
-    if (group !== undefined && (group.state === 'Stable' || group.state === 'PreparingRebalance')) {
+    if (group?.type === 'classic' && (group.state === 'Stable' || group.state === 'PreparingRebalance')) {
       this.#classic.renewSessionOf(group, commit.memberId);
     }
     const nowMs = this.#timers.nowMs();
@@ -161,7 +172,7 @@ export class OffsetCommits {
     const group = this.#groups.get(groupId);
     const errorCode =
       group !== undefined
-        ? validateTransactionalCommit(group, commit)
+        ? this.#validateTransactional(group, commit)
         : commit.generationId < 0
           ? errorCodes.NONE
           : errorCodes.ILLEGAL_GENERATION;
@@ -193,6 +204,38 @@ export class OffsetCommits {
         }),
       ),
     };
+  }
+
+  #validate(group: Group, commit: OffsetCommit): ErrorCode {
+    if (group.type === 'classic') return validateCommit(group, commit);
+    return this.#checkEach(checkCommit(group, { ...commit, isTransactional: false }), commit.topics);
+  }
+
+  #validateTransactional(group: Group, commit: TransactionalOffsetCommit): ErrorCode {
+    if (group.type === 'classic') return validateTransactionalCommit(group, commit);
+    const check = checkCommit(group, { ...commit, isTransactional: true, knowsMemberEpochs: true });
+    const errorCode = this.#checkEach(check, commit.topics);
+    // Producers know no stale epoch.
+    return errorCode === errorCodes.STALE_MEMBER_EPOCH ? errorCodes.ILLEGAL_GENERATION : errorCode;
+  }
+
+  /** One partition that is not the member's any more refuses all. */
+  #checkEach(check: CommitCheck, topics: readonly CommittedTopic[]): ErrorCode {
+    if (typeof check === 'number') return check;
+    for (const { topicId, partitions } of topics) {
+      for (const { partitionIndex, metadata } of partitions) {
+        if ((metadata ?? '').length > this.#settings.offsetMetadataMaxBytes) continue;
+        const errorCode = check(topicId, partitionIndex);
+        if (errorCode !== errorCodes.NONE) return errorCode;
+      }
+    }
+    return errorCodes.NONE;
+  }
+
+  /** Whether the member may fetch: one of a consumer group must be in the epoch that it says. */
+  fetchError(groupId: string, member: FetchingMember): ErrorCode {
+    const group = this.#groups.get(groupId);
+    return group?.type === 'consumer' ? checkFetch(group, member) : errorCodes.NONE;
   }
 
   /** What is committed for the partitions wanted, or for all; a topic that was deleted and made again has nothing. */
@@ -242,7 +285,7 @@ export class OffsetCommits {
   ): OffsetDeleteAnswer {
     const group = this.#groups.get(groupId);
     if (group === undefined) return { errorCode: errorCodes.GROUP_ID_NOT_FOUND };
-    if (group.state !== 'Empty' && !group.usesConsumerProtocol)
+    if (group.type === 'classic' && !group.isEmpty && !group.usesConsumerProtocol)
       return { errorCode: errorCodes.NON_EMPTY_GROUP };
     return {
       errorCode: errorCodes.NONE,
@@ -267,15 +310,20 @@ export class OffsetCommits {
   deleteGroup(groupId: string, effects: GroupEffects): ErrorCode {
     const group = this.#groups.get(groupId);
     if (group === undefined) return errorCodes.GROUP_ID_NOT_FOUND;
-    if (group.state !== 'Empty') return errorCodes.NON_EMPTY_GROUP;
+    if (!group.isEmpty) return errorCodes.NON_EMPTY_GROUP;
     for (const [topic, partitions] of [...this.#offsets.of(groupId)]) {
       for (const partition of [...partitions.keys()]) this.#forget(groupId, topic, partition, effects);
     }
     for (const { key } of [...this.#offsets.pendingOf(groupId)]) {
       this.#forget(groupId, key.topic, key.partition, effects);
     }
-    effects.append({ type: 'group-metadata', key: { group: groupId }, value: null });
+    this.#bury(group, effects);
     return errorCodes.NONE;
+  }
+
+  #bury(group: Group, effects: GroupEffects): void {
+    if (group.type === 'consumer') for (const record of tombstonesOf(group)) effects.append(record);
+    else effects.append({ type: 'group-metadata', key: { group: group.groupId }, value: null });
   }
 
   /** Drops what was committed for a topic that is gone, up to `maxOffsetsDroppedAtOnce`. Returns how many offsets. */
@@ -349,11 +397,11 @@ export class OffsetCommits {
       // An id that was handed out must find its group again.
       if (
         isLeftEmpty &&
-        group.state === 'Empty' &&
-        group.pendingJoinMembers.size === 0 &&
+        group.isEmpty &&
+        (group.type !== 'classic' || group.pendingJoinMembers.size === 0) &&
         !this.#offsets.hasPendingOf(group.groupId)
       ) {
-        effects.append({ type: 'group-metadata', key: { group: group.groupId }, value: null });
+        this.#bury(group, effects);
       }
     }
     return count;
@@ -391,8 +439,9 @@ function validateTransactionalCommit(group: ClassicGroup, commit: TransactionalO
 }
 
 /** From when on the retention counts; undefined while it does not. */
-function retentionStart(group: ClassicGroup): ((committed: CommittedOffset) => number) | undefined {
+function retentionStart(group: Group): ((committed: CommittedOffset) => number) | undefined {
   const sinceCommit = (committed: CommittedOffset): number => committed.commitTimestampMs;
+  if (group.type !== 'classic') return sinceCommit;
   if (group.protocolType === null) return sinceCommit;
   if (group.state === 'Empty') {
     return group.stateTimestampMs === -1 ? sinceCommit : () => group.stateTimestampMs;

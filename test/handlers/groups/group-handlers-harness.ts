@@ -16,8 +16,12 @@ import { describeGroupsHandler } from '../../../src/handlers/15-describe-groups.
 import { listGroupsHandler } from '../../../src/handlers/16-list-groups.ts';
 import { deleteGroupsHandler } from '../../../src/handlers/42-delete-groups.ts';
 import { offsetDeleteHandler } from '../../../src/handlers/47-offset-delete.ts';
+import { consumerGroupHeartbeatHandler } from '../../../src/handlers/68-consumer-group-heartbeat.ts';
+import { consumerGroupDescribeHandler } from '../../../src/handlers/69-consumer-group-describe.ts';
 import type { AnyHandler, ClientConnection, RequestContext } from '../../../src/handlers/handler.ts';
 import { BrokerConfig } from '../../../src/services/configuration/broker-config.ts';
+import { FeatureLevels } from '../../../src/services/configuration/feature-levels.ts';
+import { GroupConfigs } from '../../../src/services/configuration/group-configs.ts';
 import { GroupCoordinator } from '../../../src/services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from '../../../src/services/groups/group-settings.ts';
 import type { Topic } from '../../../src/services/topics/topic.ts';
@@ -55,10 +59,18 @@ export class GroupBroker {
       directory: this.topics,
       clock: this.clock,
       log: silentLog,
-      settings: groupSettingsFrom(this.#config),
+      settings: groupSettingsFrom(this.#config, new GroupConfigs(this.engine.catalogue, this.#config)),
     });
     const transactions = { ensureTopic: () => this.topics.ensureInternal('__transaction_state') };
-    const services = { topics: this.topics, groups: this.groups, transactions, nodeId: 1, log: silentLog };
+    const featureLevels = new FeatureLevels(this.engine.catalogue, 1);
+    const services = {
+      topics: this.topics,
+      groups: this.groups,
+      transactions,
+      featureLevels,
+      nodeId: 1,
+      log: silentLog,
+    };
     this.handlers = new Map(
       [
         offsetCommitHandler,
@@ -72,6 +84,8 @@ export class GroupBroker {
         listGroupsHandler,
         deleteGroupsHandler,
         offsetDeleteHandler,
+        consumerGroupHeartbeatHandler,
+        consumerGroupDescribeHandler,
       ].map((build) => {
         const handler = build(services);
         return [handler.apiKey, handler];

@@ -19,6 +19,7 @@ import type { GroupSettings } from '../../../src/services/groups/group-settings.
 import { GroupStateMachine } from '../../../src/services/groups/group-state-machine.ts';
 import type { CommittedPartition, OffsetCommit } from '../../../src/services/groups/offset-commits.ts';
 import { VirtualClock } from '../../../src/util/clock.ts';
+import { FakeTopics } from './fake-topics.ts';
 
 export const minuteMs = 60_000;
 export const topicId = 'dG9waWMtb3JkZXJzLTAwMA';
@@ -31,6 +32,14 @@ export const defaultSettings: GroupSettings = {
   offsetMetadataMaxBytes: 4096,
   offsetsRetentionMs: 7 * 24 * 60 * minuteMs,
   offsetsRetentionCheckIntervalMs: 10 * minuteMs,
+  consumer: {
+    sessionTimeoutMs: () => 45_000,
+    heartbeatIntervalMs: () => 5_000,
+    assignmentIntervalMs: () => 0,
+    maxSize: 2147483647,
+    assignors: ['uniform', 'range'],
+    migrationPolicy: 'bidirectional',
+  },
 };
 
 /** A request that was sent to the machine, and what came back, if it did. */
@@ -68,7 +77,7 @@ export interface JoinOptions {
 export class GroupHarness {
   readonly clock = new VirtualClock();
   readonly settings: GroupSettings;
-  readonly topicIds = new Map([['orders', topicId]]);
+  readonly topics = new FakeTopics();
   machine: GroupStateMachine;
   /** All that was ever appended. */
   readonly log: GroupRecord[] = [];
@@ -78,6 +87,7 @@ export class GroupHarness {
 
   constructor(settings: Partial<GroupSettings> = {}) {
     this.settings = { ...defaultSettings, ...settings };
+    this.topics.set('orders', 4, topicId);
     this.machine = this.#newMachine();
   }
 
@@ -129,7 +139,7 @@ export class GroupHarness {
       settings: this.settings,
       timers,
       newUuid: () => `uuid${this.#nextUuid++}`,
-      topicIdOf: (name) => this.topicIds.get(name),
+      topics: this.topics,
     });
   }
 
@@ -159,7 +169,7 @@ export class GroupHarness {
       members: [],
     }));
     this.run((effects) =>
-      this.machine.classic.join(
+      this.machine.join(
         request,
         {
           clientId: options.clientId ?? 'client',
@@ -190,7 +200,7 @@ export class GroupHarness {
       assignment: Buffer.alloc(0),
     }));
     this.run((effects) =>
-      this.machine.classic.sync(
+      this.machine.sync(
         {
           groupId: options.groupId ?? 'g',
           generationId,
@@ -213,7 +223,7 @@ export class GroupHarness {
   /** The error's name. */
   heartbeat(memberId: string, generationId: number, instanceId: string | null = null, groupId = 'g'): string {
     return errorName(
-      this.machine.classic.heartbeat({ groupId, generationId, memberId, groupInstanceId: instanceId }),
+      this.machine.heartbeat({ groupId, generationId, memberId, groupInstanceId: instanceId }),
     );
   }
 
@@ -222,7 +232,7 @@ export class GroupHarness {
     ...members: readonly (string | { memberId: string; groupInstanceId: string | null })[]
   ): string[] | undefined {
     return this.run((effects) =>
-      this.machine.classic.leave(
+      this.machine.leave(
         'g',
         members.map((member) =>
           typeof member === 'string' ? { memberId: member, groupInstanceId: null } : member,
@@ -242,6 +252,7 @@ export class GroupHarness {
           memberId: '',
           groupInstanceId: null,
           generationId: -1,
+          knowsMemberEpochs: true,
           retentionMs: -1,
           topics: [
             {
@@ -269,7 +280,7 @@ export class GroupHarness {
 
   /** The committed offset, -1 for none. */
   committed(partitionIndex = 0, groupId = 'g', name = 'orders'): unknown {
-    const id = this.topicIds.get(name) ?? 'AAAAAAAAAAAAAAAAAAAAAA';
+    const id = this.topics.byName(name)?.id ?? 'AAAAAAAAAAAAAAAAAAAAAA';
     return this.machine.offsetCommits.fetch(groupId, [
       { name, topicId: id, partitionIndexes: [partitionIndex] },
     ])[0]!.partitions[0]!.offset;

@@ -93,6 +93,6 @@ describe('records of __consumer_offsets', () => {
   });
 
   it('pass over what is not known', () => {
-    expect(groupRecordFormat.decode(Buffer.from('00030003677270', 'hex'), Buffer.alloc(4))).toBeUndefined();
+    expect(groupRecordFormat.decode(Buffer.from('00630003677270', 'hex'), Buffer.alloc(4))).toBeUndefined();
   });
 });

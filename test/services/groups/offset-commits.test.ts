@@ -57,6 +57,7 @@ describe('commits', () => {
           memberId: '',
           groupInstanceId: null,
           generationId: -1,
+          knowsMemberEpochs: true,
           retentionMs: -1,
           topics: [
             {
@@ -232,7 +233,7 @@ describe('fetching', () => {
   it('shows nothing of an earlier topic of the same name', () => {
     const h = new GroupHarness();
     h.commit({ partition: { offset: 7 } });
-    h.topicIds.set('orders', 'YW5vdGhlci10b3BpYy0wMA');
+    h.topics.set('orders', 4, 'YW5vdGhlci10b3BpYy0wMA');
     expect(h.committed()).toBe(-1);
   });
 });
@@ -312,7 +313,7 @@ describe('deleting', () => {
     const h = new GroupHarness();
     h.commit();
     h.takeRecords();
-    h.topicIds.set('orders', 'YW5vdGhlci10b3BpYy0wMA');
+    h.topics.set('orders', 4, 'YW5vdGhlci10b3BpYy0wMA');
     h.reload();
     expect(h.takeRecords()).toEqual([
       { type: 'offset-commit', key: { group: 'g', topic: 'orders', partition: 0 }, value: null },
@@ -320,7 +321,7 @@ describe('deleting', () => {
     // A topic that is not there at all says nothing: perhaps it is only not known yet.
     h.commit();
     h.takeRecords();
-    h.topicIds.delete('orders');
+    h.topics.delete('orders');
     h.reload();
     expect(h.takeRecords()).toEqual([]);
   });
@@ -398,6 +399,7 @@ describe('retention', () => {
     h.commit({
       memberId: member!,
       generationId: 1,
+      knowsMemberEpochs: true,
       retentionMs: 5 * minuteMs,
       topics: [{ name: 'payments', topicId, partitions: [partitionOf(0, 5)] }],
     });

@@ -12,6 +12,7 @@ import { BrokerConfig } from '../../../src/services/configuration/broker-config.
 import { DelayService } from '../../../src/services/features/delay/delay-service.ts';
 import { HiddenTrim } from '../../../src/services/features/timers/hidden-trim.ts';
 import { TimerEngine } from '../../../src/services/features/timers/timer-engine.ts';
+import { GroupConfigs } from '../../../src/services/configuration/group-configs.ts';
 import { GroupCoordinator } from '../../../src/services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from '../../../src/services/groups/group-settings.ts';
 import { ProducerIds } from '../../../src/services/producers/producer-ids.ts';
@@ -69,7 +70,12 @@ export class TransactionBroker {
     this.hiddenQueues = queues;
     this.topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes });
     const directory = this.topics;
-    this.groups = new GroupCoordinator({ ...shared, directory, settings: groupSettingsFrom(config) });
+    const groupConfigs = new GroupConfigs(engine.catalogue, config);
+    this.groups = new GroupCoordinator({
+      ...shared,
+      directory,
+      settings: groupSettingsFrom(config, groupConfigs),
+    });
     const settings = transactionSettingsFrom(config);
     this.open = new OpenTransactions({ engine, clock, limits: settings });
     this.held = new HeldRecords({ engine });

@@ -1,5 +1,21 @@
 /** Broker settings: groups, their offsets, and transactions. */
-import { atLeast, between, define, listOf, oneOfAnyCase } from '../config-definition.ts';
+import {
+  atLeast,
+  between,
+  define,
+  listOf,
+  listOfAtLeast,
+  oneOfAnyCase,
+  type Validator,
+} from '../config-definition.ts';
+
+/** The newer kinds of groups that are served. */
+const servedKinds: ReadonlySet<string> = new Set(['consumer']);
+
+const nonEmptyListOf =
+  (...allowed: readonly string[]): Validator =>
+  (value, name) =>
+    listOf(...allowed)(value, name) ?? listOfAtLeast(1)(value, name);
 
 const maxInt = 2147483647;
 const dynamic = 'cluster-wide';
@@ -27,10 +43,16 @@ export const groupKeys = [
   define('group.max.size', 'INT', maxInt, 'Members that a group may have; one more is refused.', {
     valid: atLeast(1),
   }),
-  define('group.coordinator.rebalance.protocols', 'LIST', 'classic', 'Which group protocols are served.', {
-    valid: listOf('consumer', 'classic', 'share', 'streams'),
-    standing: 'ignored',
-  }),
+  define(
+    'group.coordinator.rebalance.protocols',
+    'LIST',
+    'classic,consumer',
+    'Which group protocols are served.',
+    {
+      valid: listOf('consumer', 'classic', 'share', 'streams'),
+      standing: 'ignored',
+    },
+  ),
   define('offset.metadata.max.bytes', 'INT', 4096, 'The longest text that may be committed with an offset.'),
   define('offsets.retention.minutes', 'INT', 10080, 'How long offsets stay after their group is empty.', {
     valid: atLeast(1),
@@ -133,12 +155,11 @@ export const groupKeys = [
     'uniform,range',
     'Assignors that consumer groups may use, the default first.',
     {
-      standing: 'absent',
+      valid: nonEmptyListOf('uniform', 'range'),
     },
   ),
   define('group.consumer.max.size', 'INT', maxInt, 'Members that a consumer group may have.', {
     valid: atLeast(1),
-    standing: 'absent',
   }),
   define(
     'group.consumer.migration.policy',
@@ -147,7 +168,6 @@ export const groupKeys = [
     'Which way groups may change between the two protocols.',
     {
       valid: oneOfAnyCase('DISABLED', 'DOWNGRADE', 'UPGRADE', 'BIDIRECTIONAL'),
-      standing: 'absent',
     },
   ),
 
@@ -527,7 +547,7 @@ export const groupKeys = [
 
 /** The session, heartbeat and assignment settings that the three newer kinds of groups share. */
 function rebalanceKeys<const Kind extends 'consumer' | 'share' | 'streams'>(kind: Kind, groups: string) {
-  const absent = { standing: 'absent' } as const;
+  const absent = { standing: servedKinds.has(kind) ? 'served' : 'absent' } as const;
   return [
     define(
       `group.${kind}.session.timeout.ms`,

@@ -72,17 +72,42 @@ export class ClassicGroupProtocol {
   /** After the log was read: members have one session to show up. */
   onLoaded(effects: GroupEffects): void {
     for (const group of this.#groups.values()) {
+      if (group.type !== 'classic') continue;
       for (const member of group.members.values())
         this.#renewSession(group, member.memberId, member.sessionTimeoutMs);
       if (group.members.size > this.#settings.maxGroupSize) this.#prepareRebalance(group, effects);
     }
   }
 
+  #group(groupId: string): ClassicGroup | undefined {
+    const group = this.#groups.get(groupId);
+    return group?.type === 'classic' ? group : undefined;
+  }
+
+  /**
+   * Takes over a group whose record has just been appended and whose members came by another way: a consumer group that has become
+   * this. The record knows one protocol of each member; `protocols` has them all.
+   */
+  adopt(
+    groupId: string,
+    protocols: ReadonlyMap<string, readonly MemberProtocol[]>,
+    mustRebalance: boolean,
+    effects: GroupEffects,
+  ): void {
+    const group = this.#group(groupId);
+    assert(group !== undefined, 'a group is there once its record is');
+    for (const member of group.members.values()) {
+      group.setProtocols(member, protocols.get(member.memberId) ?? member.protocols);
+      this.#renewSession(group, member.memberId, member.sessionTimeoutMs);
+    }
+    if (mustRebalance) this.#prepareRebalance(group, effects);
+  }
+
   // ----- JoinGroup
 
   join(request: JoinGroupRequest, context: MemberContext, ticket: JoinTicket, effects: GroupEffects): void {
     const protocols = withoutRepeats(request.protocols);
-    let group = this.#groups.get(request.groupId);
+    let group = this.#group(request.groupId);
     const isUnknown = request.memberId === '';
     if (group === undefined) {
       if (!isUnknown) {
@@ -114,7 +139,7 @@ export class ClassicGroupProtocol {
       key: { group: blank.groupId },
       value: blank.toValue(new Map()),
     });
-    const group = this.#groups.get(blank.groupId);
+    const group = this.#group(blank.groupId);
     assert(group !== undefined, 'a group is there once its record is');
     return group;
   }
@@ -464,7 +489,7 @@ export class ClassicGroupProtocol {
   // ----- SyncGroup
 
   sync(request: SyncGroupRequest, ticket: SyncTicket, effects: GroupEffects): void {
-    const group = this.#groups.get(request.groupId);
+    const group = this.#group(request.groupId);
     if (group === undefined || group.state === 'Empty') {
       effects.reply(ticket, syncError(errorCodes.UNKNOWN_MEMBER_ID));
       return;
@@ -526,7 +551,7 @@ export class ClassicGroupProtocol {
   // ----- Heartbeat and sessions
 
   heartbeat(request: HeartbeatRequest): ErrorCode {
-    const group = this.#groups.get(request.groupId);
+    const group = this.#group(request.groupId);
     if (group === undefined) return errorCodes.UNKNOWN_MEMBER_ID;
     const error = validateMember(group, request.memberId, request.groupInstanceId);
     if (error !== errorCodes.NONE) return error;
@@ -566,7 +591,7 @@ export class ClassicGroupProtocol {
 
   /** Undefined where there is no such group. */
   leave(groupId: string, leaving: readonly LeavingMember[], effects: GroupEffects): LeftMember[] | undefined {
-    const group = this.#groups.get(groupId);
+    const group = this.#group(groupId);
     if (group === undefined) return undefined;
     const answers: LeftMember[] = [];
     for (const { memberId, groupInstanceId } of leaving) {

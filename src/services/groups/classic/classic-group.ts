@@ -62,6 +62,11 @@ export class ClassicGroup {
     this.stateTimestampMs = nowMs;
   }
 
+  /** True where nobody is in it. Offsets, and ids that were handed out, may be there. */
+  get isEmpty(): boolean {
+    return this.state === 'Empty';
+  }
+
   get usesConsumerProtocol(): boolean {
     return this.protocolType === consumerProtocolType;
   }

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { errorName } from '../../../../protocol/error-codes.ts';
 import type { JoinGroupResponseInput } from '../../../../protocol/generated/11-join-group.ts';
 import type { SyncGroupResponseInput } from '../../../../protocol/generated/14-sync-group.ts';
+import type { ClassicGroup } from '../../../../src/services/groups/classic/classic-group.ts';
 import { groupRecordFormat } from '../../../../src/services/groups/group-records.ts';
 import { type Asked, GroupHarness, minuteMs } from '../group-machine-harness.ts';
 
@@ -26,13 +27,17 @@ class Walk {
     return (this.#seed >>> 8) % below;
   }
 
+  get group(): ClassicGroup | undefined {
+    return this.h.machine.group('g') as ClassicGroup | undefined;
+  }
+
   pick<T>(from: readonly T[]): T {
     return from[this.random(from.length)]!;
   }
 
   async step(): Promise<void> {
     const { h } = this;
-    const generation = (h.machine.group('g')?.generationId ?? 0) - (this.random(8) === 0 ? 1 : 0);
+    const generation = (this.group?.generationId ?? 0) - (this.random(8) === 0 ? 1 : 0);
     const memberId = this.pick(this.ids);
     const instanceId = this.random(4) === 0 ? this.pick(['i1', 'i2']) : null;
     switch (this.random(10)) {
@@ -59,7 +64,7 @@ class Walk {
         );
         break;
       case 4: {
-        const group = h.machine.group('g');
+        const { group } = this;
         const leaderId = group?.leaderId ?? 'nobody';
         this.syncs.push(h.sync(leaderId, group?.generationId ?? 0, { [leaderId]: 'all' }));
         break;
@@ -91,7 +96,7 @@ class Walk {
   }
 
   check(): void {
-    const group = this.h.machine.group('g');
+    const { group } = this;
     if (group === undefined) return;
     const members = [...group.members.values()];
     expect(group.awaitingJoinCount).toBe(
