@@ -21,6 +21,7 @@ const settings: Readonly<Record<string, string>> = {
   'num.partitions': '1',
   'group.initial.rebalance.delay.ms': '0',
   'group.min.session.timeout.ms': '100',
+  'group.consumer.assignment.interval.ms': '0',
   'offsets.topic.num.partitions': '10',
   'transaction.state.log.num.partitions': '5',
   'auto.create.topics.enable': 'true',

@@ -2,6 +2,7 @@
 import type { Scenario } from './scenario.ts';
 import { adminScenarios } from './scenarios/admin.ts';
 import { configScenarios } from './scenarios/configs.ts';
+import { consumerGroupScenarios } from './scenarios/consumer-groups.ts';
 import { fetchScenarios } from './scenarios/fetch.ts';
 import { groupScenarios } from './scenarios/groups.ts';
 import { malformedScenarios } from './scenarios/malformed.ts';
@@ -17,6 +18,7 @@ export const scenarios: readonly Scenario[] = [
   ...fetchScenarios,
   ...offsetScenarios,
   ...groupScenarios,
+  ...consumerGroupScenarios,
   ...transactionScenarios,
   ...configScenarios,
   ...adminScenarios,
