@@ -1,5 +1,6 @@
 /** Whether a group's members read its check topic: only then a check could be answered. Pure. */
 import type { DescribeGroupsResponseDescribedGroupInput } from '../../../../protocol/generated/15-describe-groups.ts';
+import type { ConsumerGroupDescribeResponseDescribedGroupInput } from '../../../../protocol/generated/69-consumer-group-describe.ts';
 
 /** The subscription's topics stand behind its version. */
 const topicsAt = 2;
@@ -14,6 +15,19 @@ export function readsTopic(
 ): boolean {
   if (protocolType !== 'consumer') return members.length > 0;
   return members.some(({ memberMetadata }) => subscribedTopics(memberMetadata)?.includes(topic) ?? false);
+}
+
+/** Of a consumer group (KIP-848): true where a member subscribes to the topic by name, or has it, or is meant to, by an expression. */
+export function consumerReadsTopic(
+  { members }: Pick<ConsumerGroupDescribeResponseDescribedGroupInput, 'members'>,
+  topic: string,
+): boolean {
+  return members.some(
+    ({ subscribedTopicNames, assignment, targetAssignment }) =>
+      subscribedTopicNames.includes(topic) ||
+      assignment.topicPartitions.some(({ topicName }) => topicName === topic) ||
+      targetAssignment.topicPartitions.some(({ topicName }) => topicName === topic),
+  );
 }
 
 /** Of a consumer's subscription, all versions; undefined where it is none. */

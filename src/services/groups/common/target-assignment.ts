@@ -6,7 +6,7 @@ import type { Int64 } from '../../../../protocol/wire/int64.ts';
 import { noPartitions, samePartitions, type TopicPartitions } from './topic-partitions.ts';
 
 export class TargetAssignment {
-  /** The group epoch that it was computed for; 0: never yet, as a group begins with epoch 0 and nothing to assign. */
+  /** The group epoch that it was computed for; 0: never yet. Groups begin with epoch 1. */
   epoch = 0;
   /** When it was computed, ms since 1970; 0: not known. */
   timestampMs: Int64 = 0;

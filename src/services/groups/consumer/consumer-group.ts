@@ -43,8 +43,8 @@ export class ConsumerGroup {
   readonly type = 'consumer';
   readonly protocolType = 'consumer';
   readonly groupId: string;
-  /** Grows whenever something happens that a new assignment must take up. */
-  groupEpoch = 0;
+  /** Grows whenever something happens that a new assignment must take up. Kafka begins with 1, and the first member makes it 2. */
+  groupEpoch = 1;
   metadataHash: Int64 = 0;
   /** By member id, in the order in which they joined. */
   readonly members = new Map<string, ConsumerMember>();
