@@ -82,6 +82,8 @@ export interface BrokerOptions {
   readonly dataDirectory: string;
   /** Settings by name. */
   readonly settings: Readonly<Record<string, string>>;
+  /** File descriptors that it may have (ulimit -n); undefined: as many as this process. */
+  readonly openFiles?: number;
 }
 
 export class BrokerProcess {
@@ -116,7 +118,7 @@ export class BrokerProcess {
   }
 
   /** Loads the program; it opens nothing until `go`. So the next broker is ready to start while the last one is still killed. */
-  static load({ program, port, dataDirectory, settings }: BrokerOptions): BrokerProcess {
+  static load({ program, port, dataDirectory, settings, openFiles }: BrokerOptions): BrokerProcess {
     const args = [
       '--enable-source-maps',
       program,
@@ -124,10 +126,12 @@ export class BrokerProcess {
       ...Object.entries(settings).flatMap(([name, value]) => ['--set', `${name}=${value}`]),
     ];
     const env = { ...process.env, CRASH_WITNESS: '3' };
-    return new BrokerProcess(
-      spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'pipe', 'pipe'], env }),
-      port,
-    );
+    const [command, ...words] =
+      openFiles === undefined
+        ? [process.execPath]
+        : ['sh', '-c', `ulimit -n ${openFiles} && exec "$@"`, 'sh', process.execPath];
+    const child = spawn(command!, [...words, ...args], { stdio: ['pipe', 'pipe', 'pipe', 'pipe'], env });
+    return new BrokerProcess(child, port);
   }
 
   /** Starts the broker. `killPoint`: where it is to kill itself, in the words of kill-points.ts. */
