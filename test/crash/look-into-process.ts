@@ -12,8 +12,21 @@ export async function threadsOf(processId: number): Promise<string> {
     const stack = (await read('stack')).split('\n').slice(0, 8).join(' ').replace(/\s+/g, ' ');
     lines.push(`  ${(await read('comm')).trim()} ${state} ${await read('wchan')} ${stack}`);
   }
-  const pressure = await readFile('/proc/pressure/io', 'utf8').catch(() => '');
-  return [...lines, pressure.trim()].join('\n');
+  const usedMs = async (): Promise<number> => {
+    const fields = (await readFile(`/proc/${processId}/stat`, 'utf8').catch(() => '')).split(' ');
+    return (Number(fields[13]) + Number(fields[14])) * 10;
+  };
+  const before = await usedMs();
+  const startedMs = performance.now();
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  const share = ((await usedMs()) - before) / (performance.now() - startedMs);
+  lines.push(`  it uses ${(100 * share).toFixed(0)} % of a processor`);
+  for (const kind of ['cpu', 'io']) {
+    const pressure = await readFile(`/proc/pressure/${kind}`, 'utf8').catch(() => '');
+    lines.push(`  ${kind} pressure: ${pressure.split('\n')[0]}`);
+  }
+  lines.push(`  load: ${(await readFile('/proc/loadavg', 'utf8').catch(() => '')).trim()}`);
+  return lines.join('\n');
 }
 
 /** How long a small flush takes in that directory. */

@@ -15,7 +15,9 @@ import { promisify } from 'node:util';
 import type { PowerCutMachine, Struck } from './machine.ts';
 
 const run = promisify(execFile);
-const diskBytes = 512 * 1024 * 1024;
+/** More than a thousand cuts write; only what is written takes room. */
+const diskBytes = 2 * 1024 * 1024 * 1024;
+const fileSystem = ['-N', '16384', '-J', 'size=16', '-E', 'lazy_itable_init=0,lazy_journal_init=0'];
 
 export class VolatileDiskMachine implements PowerCutMachine {
   readonly dataDirectory: string;
@@ -61,7 +63,7 @@ export class VolatileDiskMachine implements PowerCutMachine {
     const disk = join(directory, 'disk');
     await mkdir(join(directory, 'mount'));
     await run('truncate', ['-s', String(diskBytes), disk]);
-    await run('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', disk]);
+    await run('mkfs.ext4', ['-q', '-F', ...fileSystem, disk]);
     await run('cp', ['--sparse=always', disk, join(directory, 'cached')]);
     await writeFile(join(directory, 'device'), '');
     const machine = new VolatileDiskMachine(directory, seed, join(root, 'test/crash/volatile-disk.py'));

@@ -150,6 +150,8 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
   // Commands that wait for the machine.
   #waiting: (() => void)[] = [];
   #loadIsSlow = false;
+  /** How far the reading has come, for the log. */
+  #progress: { entries: number; offset: number; endOffset: number } | undefined;
 
   // The command that runs now.
   #running = false;
@@ -460,10 +462,11 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     const { engine, clock, queue, log, name } = this.#options;
     this.#loadIsSlow = false;
     let waitsFor = 'earlier appends';
+    this.#progress = undefined;
     const slow = clock.after(this.#limits.loadWaitMs, () => {
       if (life !== this.#life || this.#state !== 'loading') return;
       log.warn(
-        { partition: name, waitsFor, waitMs: this.#limits.loadWaitMs },
+        { partition: name, waitsFor, ...this.#progress, waitMs: this.#limits.loadWaitMs },
         'The state of a coordinator takes long to read; its clients are told to come again',
       );
       this.#loadIsSlow = true;
@@ -527,6 +530,7 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     if (bounds === undefined) throw new Error(`${name} has no queue`);
     let offset = bounds.startOffset;
     while (offset < bounds.visibleEndOffset) {
+      this.#progress = { entries, offset, endOffset: bounds.visibleEndOffset };
       const read = await engine.read(queue, {
         fromOffset: offset,
         maxBytes: this.#limits.loadReadBytes,
