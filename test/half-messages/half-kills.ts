@@ -18,15 +18,20 @@ import { buildRecordBatch } from '../../protocol/records/record-batch-builder.ts
 import { BrokerProcess } from '../crash/broker-process.ts';
 import { WireClient } from '../crash/wire-client.ts';
 import { seededRandom } from '../fakes/simulated-disk.ts';
+import { ProducerProcess } from './producer-process.ts';
 
 export interface HalfKillsOptions {
   readonly program: string;
   readonly checkerProgram: string;
+  readonly producerProgram: string;
   readonly port: number;
   readonly dataDirectory: string;
   readonly messages: number;
   readonly kills: number;
   readonly seed: number;
+  /** Of the producer group: rmq.txn.check.interval.ms and rmq.txn.check.max. */
+  readonly intervalMs: number;
+  readonly maxChecks: number;
   readonly say: (line: string) => void;
 }
 
@@ -34,8 +39,9 @@ export interface HalfKillsReport {
   readonly messages: number;
   readonly brokerKills: number;
   readonly checkerKills: number;
-  /** By step. */
+  /** By step; those of processes among them. */
   readonly producerDeaths: Readonly<Record<string, number>>;
+  readonly processKills: Readonly<Record<string, number>>;
   readonly committed: number;
   readonly rolledBack: number;
   readonly neverSent: number;
@@ -44,6 +50,8 @@ export interface HalfKillsReport {
   readonly notCommittedButThere: readonly string[];
   readonly twice: readonly string[];
   readonly discarded: number;
+  /** Decisions that were taken though the contrary had been decided, or nothing was known of the message. */
+  readonly contradicted: readonly string[];
   readonly refusedVerdicts: readonly string[];
   readonly plainSent: number;
   readonly plainLost: number;
@@ -56,16 +64,28 @@ const topic = 'transfers';
 const group = 'bank';
 const partitions = 4;
 const producersEach = 4;
+/** Of those, so many are processes. */
+const producerProcesses = 2;
 const steps = ['before-send', 'during-send', 'after-send', 'after-local', 'during-decision'] as const;
 type Step = (typeof steps)[number];
 const shareOfDeaths = 0.2;
+/** So often an answer to a check is that nobody knows yet. */
+const maxUnknown = 5;
 const checkersAtOnce = 2;
 const settleMs = 1500;
 const longestEndMs = 180_000;
-/** More than the session of a killed instance and the time between two checks. */
-const quietMs = 12_000;
+/** Beside the time between two checks: more than the session of a killed instance. */
+const quietMs = 10_000;
 
 class Died extends Error {}
+
+const noDeaths = (): Record<Step, number> => ({
+  'before-send': 0,
+  'during-send': 0,
+  'after-send': 0,
+  'after-local': 0,
+  'during-decision': 0,
+});
 
 export class HalfKills {
   private readonly options: HalfKillsOptions;
@@ -78,13 +98,9 @@ export class HalfKills {
   private readonly plainAckedAt = new Map<string, number>();
   private readonly plainWaits: { readonly fromMs: number; readonly ms: number }[] = [];
   private readonly outages: { readonly fromMs: number; untilMs: number }[] = [];
-  private readonly deaths: Record<Step, number> = {
-    'before-send': 0,
-    'during-send': 0,
-    'after-send': 0,
-    'after-local': 0,
-    'during-decision': 0,
-  };
+  private readonly deaths = noDeaths();
+  private readonly processKills = noDeaths();
+  private readonly unknownAnswers = new Map<string, number>();
   private readonly refused: string[] = [];
   private readonly discards = new Set<string>();
   private checkers: ChildProcess[] = [];
@@ -128,12 +144,13 @@ export class HalfKills {
     const untilMs = Date.now() + longestEndMs;
     while (Date.now() < untilMs && !this.isAllDecided()) await sleep(200);
     say(`everything was decided ${Math.round((Date.now() - untilMs + longestEndMs) / 1000)} s later`);
+    const contradicted = await this.contradictAll();
     await sleep(2000);
     this.done = true;
     await Promise.all([reading, plain]);
     for (const checker of this.checkers) checker.kill('SIGKILL');
     await this.broker.stop();
-    return this.report(startedMs);
+    return this.report(startedMs, contradicted);
   }
 
   /**
@@ -141,11 +158,11 @@ export class HalfKills {
    * have come, so that nothing says how it ended.
    */
   private isAllDecided(): boolean {
-    if (Date.now() - this.lastAskedMs < quietMs) return false;
+    if (Date.now() - this.lastAskedMs < quietMs + this.options.intervalMs) return false;
     return [...this.journal].every(([id, end]) => end === 'rolled-back' || this.seen.has(id));
   }
 
-  private report(startedMs: number): HalfKillsReport {
+  private report(startedMs: number, contradicted: readonly string[]): HalfKillsReport {
     const ids = Array.from({ length: this.options.messages }, (_, number) => `t${number}`);
     const committed = ids.filter((id) => this.journal.get(id) === 'committed');
     const isCommitted = new Set(committed);
@@ -158,6 +175,7 @@ export class HalfKills {
       brokerKills: this.brokerKills,
       checkerKills: this.checkerKills,
       producerDeaths: this.deaths,
+      processKills: this.processKills,
       committed: committed.length,
       rolledBack: ids.filter((id) => this.journal.get(id) === 'rolled-back').length,
       neverSent: ids.filter((id) => !this.sent.has(id)).length,
@@ -166,6 +184,7 @@ export class HalfKills {
       notCommittedButThere: ids.filter((id) => this.seen.has(id) && !isCommitted.has(id)),
       twice: ids.filter((id) => (this.seen.get(id) ?? 0) > 1),
       discarded: this.discards.size,
+      contradicted,
       refusedVerdicts: this.refused,
       plainSent: this.plainSent,
       plainLost: this.plainAckedAt.size,
@@ -199,8 +218,8 @@ export class HalfKills {
     if (answer.topics[0]?.errorCode !== 0) throw new Error(`the topic: error ${answer.topics[0]?.errorCode}`);
     const settings = {
       'rmq.txn.timeout.ms': '500',
-      'rmq.txn.check.interval.ms': '3000',
-      'rmq.txn.check.max': '1000',
+      'rmq.txn.check.interval.ms': String(this.options.intervalMs),
+      'rmq.txn.check.max': String(this.options.maxChecks),
     };
     const set = await this.call((client) =>
       client.request(incrementalAlterConfigsRequest, incrementalAlterConfigsResponse, 1, {
@@ -221,19 +240,79 @@ export class HalfKills {
 
   /** One producer after the other: a new one takes over where one died. */
   private async produceAll(producer: number): Promise<void> {
-    const { messages } = this.options;
+    const { messages, producerProgram, port } = this.options;
+    const own =
+      producer < producerProcesses
+        ? new ProducerProcess(producerProgram, [`127.0.0.1:${port}`, topic, group])
+        : undefined;
     for (let number = producer; number < messages; number += partitions * producersEach) {
       while (this.isSettling && this.begun >= this.nextKillAt) await sleep(20);
       this.begun += 1;
       const id = `t${number}`;
       const death = this.random() < shareOfDeaths ? this.pick(steps) : undefined;
       try {
-        await this.transfer(id, number % partitions, death);
+        if (own === undefined) await this.transfer(id, number % partitions, death);
+        else await this.transferBy(own, id, number % partitions, death);
       } catch (error) {
         if (!(error instanceof Died)) throw error;
         this.deaths[death!] += 1;
+        if (own !== undefined) this.processKills[death!] += 1;
       }
     }
+    await own?.kill();
+  }
+
+  /** The same by a process with the kafkajs helper, which is killed. */
+  private async transferBy(
+    producer: ProducerProcess,
+    id: string,
+    partition: number,
+    death: Step | undefined,
+  ): Promise<void> {
+    const isToCommit = this.random() < 0.65;
+    const die = async (step: Step, inMs = 0): Promise<void> => {
+      if (this.dueKill === step) void this.killBroker();
+      if (death !== step) return;
+      if (inMs > 0) await sleep(inMs);
+      await producer.kill();
+      throw new Died(step);
+    };
+    await producer.begin(id, partition);
+    await producer.next();
+    // From here on it is being sent: what the broker got when the process dies is not known.
+    this.sent.add(id);
+    await die('before-send');
+    await die('during-send', this.random() * 8);
+    await producer.next();
+    await die('after-send');
+    if (this.random() < 0.02) await sleep(700);
+    if (!this.journal.has(id)) this.journal.set(id, isToCommit ? 'committed' : 'rolled-back');
+    await die('after-local');
+    producer.decide(this.journal.get(id) === 'committed' ? 'commit' : 'rollback');
+    await die('during-decision', this.random() * 8);
+    const { refused } = await producer.next();
+    if (refused !== undefined) this.refused.push(`${id}: ${refused}`);
+  }
+
+  /** Tells the broker the contrary of what was decided, and a commit of what it never got: each must be refused. */
+  private async contradictAll(): Promise<readonly string[]> {
+    const taken: string[] = [];
+    const ids = [...this.sent];
+    const tellNext = async (): Promise<void> => {
+      for (let id = ids.pop(); id !== undefined; id = ids.pop()) {
+        const verdict = this.journal.get(id) === 'committed' ? 'rollback' : 'commit';
+        const { errorCode } = await this.produce(
+          `txn.op.${group}`,
+          0,
+          decisionOf(id, verdict),
+          'during-decision',
+          undefined,
+        );
+        if (errorCode === 0) taken.push(`${id}: ${verdict}`);
+      }
+    };
+    await Promise.all(Array.from({ length: 32 }, tellNext));
+    return taken;
   }
 
   private async transfer(id: string, partition: number, death: Step | undefined): Promise<void> {
@@ -260,14 +339,7 @@ export class HalfKills {
     if (!this.journal.has(id)) this.journal.set(id, isToCommit ? 'committed' : 'rolled-back');
     const verdict = this.journal.get(id) === 'committed' ? 'commit' : 'rollback';
     await this.at('after-local', death);
-    const decision = buildRecordBatch([
-      {
-        timestamp: Date.now(),
-        key: Buffer.from(id),
-        value: null,
-        headers: [{ key: 'rmq-txn-action', value: Buffer.from(verdict) }],
-      },
-    ]);
+    const decision = decisionOf(id, verdict);
     const decided = await this.produce(`txn.op.${group}`, 0, decision, 'during-decision', death);
     if (decided.errorCode !== 0) this.refused.push(`${id} ${verdict}: ${decided.errorMessage}`);
   }
@@ -336,11 +408,13 @@ export class HalfKills {
       return;
     }
     let end = this.journal.get(txnId);
-    if (end === undefined && this.random() < 0.5) {
+    const unknown = this.unknownAnswers.get(txnId) ?? 0;
+    if (end === undefined && (unknown >= maxUnknown || this.random() < 0.5)) {
       // Nothing was committed; from now on nothing can be.
       end = 'rolled-back';
       this.journal.set(txnId, end);
     }
+    if (end === undefined) this.unknownAnswers.set(txnId, unknown + 1);
     const verdict = end === undefined ? 'unknown' : end === 'committed' ? 'commit' : 'rollback';
     if (child.connected) child.send({ txnId, verdict }, () => {});
   }
@@ -481,6 +555,17 @@ export class HalfKills {
   private pick<T>(list: readonly T[]): T {
     return list[Math.floor(this.random() * list.length)]!;
   }
+}
+
+function decisionOf(id: string, verdict: 'commit' | 'rollback'): Buffer {
+  return buildRecordBatch([
+    {
+      timestamp: Date.now(),
+      key: Buffer.from(id),
+      value: null,
+      headers: [{ key: 'rmq-txn-action', value: Buffer.from(verdict) }],
+    },
+  ]);
 }
 
 function sleep(ms: number): Promise<void> {

@@ -13,7 +13,7 @@ import type { TopicCatalogue } from '../topics/topic-catalogue.ts';
 import type { HeldRecords } from '../transactions/held-records.ts';
 import { DeadLetterWriter } from './dead-letters/dead-letter-writer.ts';
 import { DelayService } from './delay/delay-service.ts';
-import { consumerReadsTopic, readsTopic } from './half-message/check-readers.ts';
+import { committedIn, consumerReadsTopic, readsTopic } from './half-message/check-readers.ts';
 import { HalfService } from './half-message/half-service.ts';
 import { checkTopicOf } from './half-message/half-topic-names.ts';
 import { HiddenTrim } from './timers/hidden-trim.ts';
@@ -23,7 +23,7 @@ export interface FeatureOptions {
   readonly engine: StorageEngine;
   readonly queues: HiddenQueues;
   readonly topics: TopicCatalogue;
-  readonly groups: Pick<GroupCoordinator, 'describe' | 'describeConsumer'>;
+  readonly groups: Pick<GroupCoordinator, 'describe' | 'describeConsumer' | 'fetchOffsets'>;
   readonly groupConfigs: GroupConfigs;
   readonly config: BrokerSettings;
   /** What waits for the end of a Kafka transaction. */
@@ -72,6 +72,7 @@ export class Features {
       isAnyoneThere: async (group) =>
         readsTopic(await groups.describe(group), checkTopicOf(group)) ||
         consumerReadsTopic(await groups.describeConsumer(group), checkTopicOf(group)),
+      readUpTo: async (group) => committedIn(groups, group, topics.get(checkTopicOf(group))),
       log: options.log,
     });
     this.steps = [...this.half.steps, ...this.delay.steps];

@@ -1,6 +1,8 @@
-/** Whether a group's members read its check topic: only then a check could be answered. Pure. */
+/** Whether a group's members read its check topic, and how far: only what is read can be answered. */
 import type { DescribeGroupsResponseDescribedGroupInput } from '../../../../protocol/generated/15-describe-groups.ts';
 import type { ConsumerGroupDescribeResponseDescribedGroupInput } from '../../../../protocol/generated/69-consumer-group-describe.ts';
+import type { GroupCoordinator } from '../../groups/group-coordinator.ts';
+import type { Topic } from '../../topics/topic.ts';
 
 /** The subscription's topics stand behind its version. */
 const topicsAt = 2;
@@ -46,4 +48,21 @@ function subscribedTopics(metadata: Uint8Array): readonly string[] | undefined {
     at += length;
   }
   return topics;
+}
+
+/** What a group has committed in the topic, by partition; empty where it cannot be said. */
+export async function committedIn(
+  groups: Pick<GroupCoordinator, 'fetchOffsets'>,
+  group: string,
+  topic: Pick<Topic, 'name' | 'id' | 'partitions'> | undefined,
+): Promise<ReadonlyMap<number, number>> {
+  const committed = new Map<number, number>();
+  if (topic === undefined) return committed;
+  const { name, id, partitions } = topic;
+  const partitionIndexes = partitions.map(({ index }) => index);
+  const answer = await groups.fetchOffsets(group, [{ name, topicId: id, partitionIndexes }]);
+  for (const { partitionIndex, offset } of answer.topics[0]?.partitions ?? []) {
+    if (Number(offset) >= 0) committed.set(partitionIndex, Number(offset));
+  }
+  return committed;
 }

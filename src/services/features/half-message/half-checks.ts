@@ -2,6 +2,9 @@
  * What happens when nobody has decided about a half message: it is asked for in the check topic of its producer group (and by HTTP where the
  * group says so), again and again, and in the end it goes to the discard topic. A check counts only where somebody could have answered it;
  * the age of a half message bounds the rest. Row, timer and record change in one append group; an address is asked when that stands in the log.
+ *
+ * While a question lies unread in the check topic it is not asked again: those who answer slower than they are asked would else find
+ * ever more of the same, and never come to what is new.
  */
 import { openBatch } from '../../../../protocol/records/batch-records.ts';
 import { addInt64 } from '../../../../protocol/records/int64-bytes.ts';
@@ -28,6 +31,7 @@ import {
   halfIndex,
   halfKey,
   halfPut,
+  halfPutWithQuestion,
   halfToForget,
   type PendingHalf,
   readHalf,
@@ -64,6 +68,8 @@ export interface HalfChecksOptions {
   readonly outcomeKeptMs: () => number;
   /** Whether the group of that id has a member that could answer. */
   readonly isAnyoneThere: (producerGroup: string) => Promise<boolean>;
+  /** Of the group of that id, what it has committed in its check topic, by partition; partitions without are left out. */
+  readonly readUpTo: (producerGroup: string) => Promise<ReadonlyMap<number, number>>;
   readonly callback: Pick<CheckCallback, 'room' | 'standing' | 'ask'>;
 }
 
@@ -73,6 +79,8 @@ const maxReadBytes = 8 * 1024 * 1024;
 /** When too many are asked by HTTP, and nobody else could answer. */
 const retryMs = 1_000;
 
+/** A question that lies unread for so many intervals is asked again all the same: readers may have passed it without a commit. */
+const patienceIntervals = 20;
 /** Groups remembered as told of. */
 const maxTroubled = 10_000;
 
@@ -80,6 +88,7 @@ const maxTroubled = 10_000;
 interface Look {
   /** By producer group. */
   readonly isAnyoneThere: Map<string, boolean>;
+  readonly readUpTo: Map<string, ReadonlyMap<number, number>>;
   callbackRoom: number;
   readBytes: number;
 }
@@ -101,7 +110,12 @@ export class HalfChecks implements TimerHandler {
   async prepare(timers: readonly Timer[]): Promise<readonly (FirePlan | Discard)[]> {
     const plans: (FirePlan | Discard)[] = [];
     const { room } = this.options.callback;
-    const look: Look = { isAnyoneThere: new Map(), callbackRoom: room, readBytes: 0 };
+    const look: Look = {
+      isAnyoneThere: new Map(),
+      readUpTo: new Map(),
+      callbackRoom: room,
+      readBytes: 0,
+    };
     for (const timer of timers) {
       if (look.readBytes >= maxReadBytes) break;
       plans.push(await this.planOf(timer, look));
@@ -135,7 +149,11 @@ export class HalfChecks implements TimerHandler {
       return this.later(id, half, nowMs + settings.intervalMs, [], half.checks);
     }
     this.troubled.delete(id.producerGroup);
-    if (half.checks >= settings.maxChecks || isTooOld) {
+    const { callback } = this.options;
+    const standing = settings.url === '' ? 'not-allowed' : callback.standing(id.producerGroup, settings.url);
+    const isUnread = await this.isUnread(id.producerGroup, half, look);
+    const wereAnswerable = !isUnread || standing === 'answers';
+    if ((half.checks >= settings.maxChecks && wereAnswerable) || isTooOld) {
       const reason = isTooOld
         ? 'nobody decided in rmq.txn.max.age.ms'
         : 'rmq.txn.check.max checks without a decision';
@@ -146,11 +164,10 @@ export class HalfChecks implements TimerHandler {
       isAnyoneThere = await this.options.isAnyoneThere(id.producerGroup);
       look.isAnyoneThere.set(id.producerGroup, isAnyoneThere);
     }
-    const { callback } = this.options;
-    const standing = settings.url === '' ? 'not-allowed' : callback.standing(id.producerGroup, settings.url);
     const nextMs = Math.min(nowMs + settings.intervalMs, half.bornMs + settings.maxAgeMs);
     const next = Math.max(nextMs, nowMs + 1);
-    const times = half.checks + 1;
+    // A question that nobody read could not be answered, so the next does not count either.
+    const times = isUnread ? Math.max(half.checks, 1) : half.checks + 1;
     let fired: (() => void) | undefined;
     if (standing !== 'not-allowed' && look.callbackRoom > 0) {
       look.callbackRoom--;
@@ -164,15 +181,33 @@ export class HalfChecks implements TimerHandler {
     if (!isAnyoneThere && standing !== 'answers') {
       return { ...this.later(id, half, next, [], half.checks), ...(fired === undefined ? {} : { fired }) };
     }
+    if (isUnread && nowMs - half.asked!.atMs < patienceIntervals * settings.intervalMs) {
+      const plan = this.later(id, half, next, [], fired === undefined ? half.checks : half.checks + 1);
+      return fired === undefined ? plan : { ...plan, fired };
+    }
     const said = headersOf(id, half, topic.name, record, [[checkHeaders.checkTimes, String(times)]]);
-    const entry = this.entryFor(this.options.topics.get(checkTopicOf(id.producerGroup))!, id, record, said);
+    const checks = this.options.topics.get(checkTopicOf(id.producerGroup))!;
+    const { partition, entry } = this.entryFor(checks, id, record, said);
+    const asked = { partition, offset: 0, atMs: nowMs };
     return {
-      ...this.later(id, half, next, [entry], times),
+      ...this.later(id, { ...half, asked }, next, [entry], times, half),
       fired: () => {
         this.checked++;
         fired?.();
       },
     };
+  }
+
+  /** Whether the group reads its checks, and has not read the newest question about this half message. */
+  private async isUnread(producerGroup: string, { asked }: PendingHalf, look: Look): Promise<boolean> {
+    if (asked === undefined) return false;
+    let upTo = look.readUpTo.get(producerGroup);
+    if (upTo === undefined) {
+      upTo = await this.options.readUpTo(producerGroup);
+      look.readUpTo.set(producerGroup, upTo);
+    }
+    const offset = upTo.get(asked.partition);
+    return offset !== undefined && offset <= asked.offset;
   }
 
   private tellTrouble({ producerGroup }: HalfId, trouble: string): void {
@@ -189,13 +224,15 @@ export class HalfChecks implements TimerHandler {
     checkAtMs: number,
     entries: readonly AppendEntry[],
     checks: number,
+    before = half,
   ): FirePlan {
     const next: PendingHalf = { ...half, checkAtMs, checks };
     const timer = checkTimer(id, next);
     return {
       entries,
-      changes: [halfPut(id, next), timerPut(timer)],
-      conditions: [halfHolds(id, half)],
+      // The question, where there is one, is the plan's entry.
+      changes: [entries.length === 0 ? halfPut(id, next) : halfPutWithQuestion(id, next, 0), timerPut(timer)],
+      conditions: [halfHolds(id, before)],
       scheduled: [{ timer }],
       sizeBytes: sizeOf(entries),
     };
@@ -214,7 +251,7 @@ export class HalfChecks implements TimerHandler {
       [checkHeaders.reason, reason],
     ]);
     const discards = this.options.topics.get(discardTopicOf(id.producerGroup))!;
-    const entries = [this.entryFor(discards, id, record, said)];
+    const entries = [this.entryFor(discards, id, record, said).entry];
     const ended = halfEnded(id, 'discarded', nowMs, this.options.outcomeKeptMs());
     return {
       entries,
@@ -247,13 +284,13 @@ export class HalfChecks implements TimerHandler {
     id: HalfId,
     record: RecordInput,
     said: NonNullable<RecordInput['headers']>,
-  ): AppendEntry {
+  ): { readonly partition: number; readonly entry: AppendEntry } {
     const nowMs = this.options.clock.nowMs();
     const headers = [...(record.headers ?? []), ...said];
     const payload = buildRecordBatch([{ ...record, timestamp: nowMs, key: id.txnId, headers }]);
-    const partition =
-      topic.partitions[partitionForKey(halfKey(id).toString('latin1'), topic.partitions.length)]!;
-    return { queue: partition.queue, kind: 'data', count: 1, maxTimestampMs: nowMs, payload };
+    const partition = partitionForKey(halfKey(id).toString('latin1'), topic.partitions.length);
+    const { queue } = topic.partitions[partition]!;
+    return { partition, entry: { queue, kind: 'data', count: 1, maxTimestampMs: nowMs, payload } };
   }
 
   private async recordOf({ source }: PendingHalf): Promise<RecordInput | undefined> {

@@ -30,6 +30,14 @@ export interface PendingHalf {
   readonly maxTimestampMs: number;
   readonly sizeBytes: number;
   readonly delay: HalfDelay;
+  /** The newest question about it in the check topic. */
+  readonly asked?: AskedIn;
+}
+
+export interface AskedIn {
+  readonly partition: number;
+  readonly offset: number;
+  readonly atMs: number;
 }
 
 export interface EndedHalf {
@@ -47,6 +55,9 @@ export interface HalfId {
 const pendingCode = 1;
 const offsetAt = 9;
 const pendingBytes = 87;
+/** Behind it, where it was asked for: partition, offset, time. */
+const askedOffsetAt = pendingBytes + 4;
+const askedPendingBytes = pendingBytes + 20;
 const endedBytes = 9;
 
 export function halfKey({ producerGroup, txnId }: HalfId): Buffer {
@@ -69,7 +80,8 @@ export function halfIdOf(key: Buffer): HalfId {
 }
 
 export function encodePending(half: PendingHalf): Buffer {
-  const value = Buffer.alloc(pendingBytes);
+  const { asked } = half;
+  const value = Buffer.alloc(asked === undefined ? pendingBytes : askedPendingBytes);
   value[0] = pendingCode;
   writeUint64(value, half.source.queue, 1);
   writeUint64(value, half.source.offset, offsetAt);
@@ -84,12 +96,17 @@ export function encodePending(half: PendingHalf): Buffer {
   const { delay } = half;
   value[69] = delay === undefined ? 0 : 'afterMs' in delay ? 1 : 2;
   if (delay !== undefined) writeUint64(value, 'afterMs' in delay ? delay.afterMs : delay.atMs, 70);
+  if (asked !== undefined) {
+    value.writeUInt32BE(asked.partition, pendingBytes);
+    writeUint64(value, asked.offset, askedOffsetAt);
+    writeUint64(value, asked.atMs, askedOffsetAt + 8);
+  }
   return value;
 }
 
 /** Throws a RangeError on bytes that this version did not write. */
 export function readHalf(value: Buffer): HalfState {
-  if (value[0] === pendingCode && value.length === pendingBytes) {
+  if (value[0] === pendingCode && (value.length === pendingBytes || value.length === askedPendingBytes)) {
     const time = readUint64(value, 70);
     return {
       state: 'pending',
@@ -102,6 +119,15 @@ export function readHalf(value: Buffer): HalfState {
       maxTimestampMs: readUint64(value, 57) - 1,
       sizeBytes: value.readUInt32BE(65),
       delay: value[69] === 0 ? undefined : value[69] === 1 ? { afterMs: time } : { atMs: time },
+      ...(value.length === pendingBytes
+        ? {}
+        : {
+            asked: {
+              partition: value.readUInt32BE(pendingBytes),
+              offset: readUint64(value, askedOffsetAt),
+              atMs: readUint64(value, askedOffsetAt + 8),
+            },
+          }),
     };
   }
   for (const state of Object.keys(endedCodes) as HalfEnd[]) {
@@ -122,6 +148,11 @@ export function halfPut(id: HalfId, half: PendingHalf): IndexChange {
 /** The same, where the source is the entry of that number of the group. */
 export function halfPutForEntry(id: HalfId, half: PendingHalf, entry: number): IndexChange {
   return { ...halfPut(id, half), offsets: [{ part: 'value', at: offsetAt, entry }] };
+}
+
+/** The same, where the question is the entry of that number of the group. */
+export function halfPutWithQuestion(id: HalfId, half: PendingHalf, entry: number): IndexChange {
+  return { ...halfPut(id, half), offsets: [{ part: 'value', at: askedOffsetAt, entry }] };
 }
 
 export function halfHolds(id: HalfId, half: PendingHalf): IndexCondition {

@@ -32,6 +32,7 @@ export interface HalfServiceOptions {
   readonly config: Pick<BrokerSettings, 'long' | 'list'>;
   readonly groupConfigs: Pick<GroupConfigs, 'int' | 'string'>;
   readonly isAnyoneThere: (producerGroup: string) => Promise<boolean>;
+  readonly readUpTo: (producerGroup: string) => Promise<ReadonlyMap<number, number>>;
   readonly clock: Clock;
   readonly log: Log;
   readonly post?: HttpPost;
@@ -93,6 +94,7 @@ export class HalfService {
       settingsOf,
       outcomeKeptMs,
       isAnyoneThere: options.isAnyoneThere,
+      readUpTo: options.readUpTo,
       callback: this.callback,
     });
     this.redrive = new HalfRedrive({ engine, clock, timers, topics, outcomeKeptMs });

@@ -49,6 +49,8 @@ export class HalfBroker {
   readonly appends: AppendService;
   /** Whether the producer group has somebody who could answer. */
   someoneIsThere = true;
+  /** What its members have committed in the check topic, by partition. */
+  readonly checksRead = new Map<number, number>();
 
   static async start(options: HalfBrokerOptions): Promise<HalfBroker> {
     const { engine } = options;
@@ -90,6 +92,7 @@ export class HalfBroker {
       delay,
       groupConfigs: this.groupConfigs,
       isAnyoneThere: async () => this.someoneIsThere,
+      readUpTo: async () => this.checksRead,
       ...(options.post === undefined ? {} : { post: options.post }),
     });
     this.appends = new AppendService({

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { errorCodes } from '../../../../protocol/error-codes.ts';
 import type { CodecName } from '../../../../protocol/records/compression.ts';
 import { readsTopic } from '../../../../src/services/features/half-message/check-readers.ts';
+import { encodePending, readHalf } from '../../../../src/services/features/half-message/half-row.ts';
 import { openMemoryEngine } from '../../../../src/storage/memory/memory-engine.ts';
 import { VirtualClock } from '../../../../src/util/clock.ts';
 import { batchFormat } from '../delay-scenario.ts';
@@ -323,6 +324,66 @@ describe('a check', () => {
     expect(await broker.read('txn.discard.shop')).toMatchObject([
       { headers: { 'rmq-discard-reason': 'nobody decided in rmq.txn.max.age.ms' } },
     ]);
+  });
+
+  it('is not made again, and does not count, while the one before it lies unread', async () => {
+    const broker = await start();
+    const times = async () =>
+      (await broker.read('txn.check.shop')).map(({ headers }) => headers['rmq-check-times']);
+    broker.checksRead.set(0, 0);
+    await broker.produce('orders', [half('t1', 'a')]);
+    await broker.pass(6_000);
+    expect(await times()).toEqual(['1']);
+    for (let interval = 0; interval < 10; interval++) await broker.pass(30_000);
+    expect(await times()).toEqual(['1']);
+    // Read, and not answered: from now on as ever.
+    broker.checksRead.set(0, 1);
+    await broker.pass(30_000);
+    expect(await times()).toEqual(['1', '2']);
+    // Others' checks between them do not matter.
+    await broker.produce('orders', [half('t2', 'b')]);
+    await broker.pass(6_000);
+    broker.checksRead.set(0, 2);
+    for (let interval = 0; interval < 3; interval++) await broker.pass(30_000);
+    expect(await times()).toEqual(['1', '2', '1', '3']);
+    await broker.decide('t2', 'commit');
+    expect(values(await broker.read('orders'))).toEqual(['b']);
+  });
+
+  it('is made again after very long though nobody read it, and gives no message up', async () => {
+    const broker = await start({ settings: { 'rmq.txn.check.max': '1' } });
+    broker.checksRead.set(0, 0);
+    await broker.produce('orders', [half('t1', 'a')]);
+    await broker.pass(6_000);
+    for (let interval = 0; interval < 19; interval++) await broker.pass(30_000);
+    expect(await broker.read('txn.check.shop')).toHaveLength(1);
+    for (let interval = 0; interval < 2; interval++) await broker.pass(30_000);
+    expect(await broker.read('txn.check.shop')).toMatchObject([
+      { headers: { 'rmq-check-times': '1' } },
+      { headers: { 'rmq-check-times': '1' } },
+    ]);
+    expect(await broker.read('txn.discard.shop')).toEqual([]);
+    broker.checksRead.set(0, 2);
+    for (let interval = 0; interval < 2; interval++) await broker.pass(30_000);
+    expect(values(await broker.read('txn.discard.shop'))).toEqual(['a']);
+  });
+
+  it('stands in rows of before and of now', () => {
+    const before = {
+      state: 'pending',
+      source: { queue: 3, offset: 2 ** 40 },
+      checkAtMs: 1,
+      checks: 2,
+      bornMs: 3,
+      topicId: 'AAAAAAAAAAAAAAAAAAAAAA',
+      partition: 4,
+      maxTimestampMs: -1,
+      sizeBytes: 5,
+      delay: { atMs: 6 },
+    } as const;
+    expect(readHalf(encodePending(before))).toEqual(before);
+    const now = { ...before, asked: { partition: 7, offset: 2 ** 41, atMs: 8 } };
+    expect(readHalf(encodePending(now))).toEqual(now);
   });
 
   it('goes by HTTP to where it is allowed, and its answer decides', async () => {
