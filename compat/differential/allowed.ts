@@ -97,12 +97,6 @@ export const allowedDifferences: readonly AllowedDifference[] = [
     why: 'our defaults are for one node: no delay, and a node id',
   },
   {
-    api: 'DescribeConfigs',
-    path: /configs/,
-    label: /client metrics$/,
-    why: 'there are no subscriptions of client metrics',
-  },
-  {
     api: 'IncrementalAlterConfigs',
     path: /error(Code|Message)$/,
     label: /operation (9|-1)/,

@@ -1,6 +1,7 @@
 /** All scenarios, in the order in which they run. */
 import type { Scenario } from './scenario.ts';
 import { adminScenarios } from './scenarios/admin.ts';
+import { clientMetricsScenarios } from './scenarios/client-metrics.ts';
 import { configScenarios } from './scenarios/configs.ts';
 import { consumerGroupScenarios } from './scenarios/consumer-groups.ts';
 import { fetchScenarios } from './scenarios/fetch.ts';
@@ -21,6 +22,7 @@ export const scenarios: readonly Scenario[] = [
   ...consumerGroupScenarios,
   ...transactionScenarios,
   ...configScenarios,
+  ...clientMetricsScenarios,
   ...adminScenarios,
   ...quotaScenarios,
   ...malformedScenarios,

@@ -6,6 +6,7 @@ import { type ServerType, serve } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { AdminSource } from './admin-source.ts';
 import { backupRoutes } from './routes/backup.ts';
+import { clientMetricsRoutes } from './routes/client-metrics.ts';
 import { clockRoutes } from './routes/clock.ts';
 import { delayedRoutes } from './routes/delayed.ts';
 import { groupSettingsRoutes } from './routes/group-settings.ts';
@@ -39,6 +40,7 @@ export function adminApp(source: AdminSource): Hono {
   healthRoutes(app, source);
   metricsRoutes(app, source);
   statusRoutes(app, source);
+  if (source.clientMetrics !== undefined) clientMetricsRoutes(app, source.clientMetrics);
   if (source.delayed !== undefined) delayedRoutes(app, source.delayed);
   if (source.halfMessages !== undefined) halfMessageRoutes(app, source.halfMessages);
   if (source.groupSettings !== undefined) groupSettingsRoutes(app, source.groupSettings);

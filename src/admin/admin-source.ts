@@ -3,6 +3,7 @@
 import type { BackupOptions, BackupReport } from '../storage/backup.ts';
 import type { ClockAdmin, DelayAdmin } from './delay-admin.ts';
 import type { GroupSettingsAdmin, HalfAdmin } from './half-admin.ts';
+import type { ClientMetricsAdmin } from './routes/client-metrics.ts';
 
 export type BrokerState = 'starting' | 'ready' | 'draining' | 'stopped' | 'failed';
 
@@ -41,6 +42,7 @@ export interface AdminSource {
   backup(options: BackupOptions): Promise<BackupReport>;
   /** One scrape in Prometheus' text format. */
   metrics(): string;
+  readonly clientMetrics?: ClientMetricsAdmin;
   readonly delayed?: DelayAdmin;
   readonly halfMessages?: HalfAdmin;
   readonly groupSettings?: GroupSettingsAdmin;

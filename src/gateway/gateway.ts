@@ -4,10 +4,12 @@
  */
 import type { AdminServer } from '../admin/admin-server.ts';
 import type { AdminSource, BrokerState, BrokerStatus } from '../admin/admin-source.ts';
+import { clientMetricsSource } from '../admin/client-metrics-source.ts';
 import type { ClockAdmin, DelayAdmin } from '../admin/delay-admin.ts';
 import { delaySource } from '../admin/delay-source.ts';
 import type { GroupSettingsAdmin, HalfAdmin } from '../admin/half-admin.ts';
 import { groupSettingsSource, halfSource } from '../admin/half-source.ts';
+import type { ClientMetricsAdmin } from '../admin/routes/client-metrics.ts';
 import { connectionSettings } from '../config.ts';
 import { ConnectionServer } from '../connection/connection-server.ts';
 import type { ListenerInfo } from '../handlers/handler.ts';
@@ -117,6 +119,10 @@ export class Gateway implements AdminSource {
     this.compaction.start();
     this.features.start();
     this.currentState = 'ready';
+  }
+
+  get clientMetrics(): ClientMetricsAdmin {
+    return clientMetricsSource(this.services.clientMetrics);
   }
 
   get delayed(): DelayAdmin {

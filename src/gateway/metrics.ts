@@ -2,6 +2,7 @@
 import { apiByKey } from '../../protocol/generated/apis.ts';
 import { connectionMetrics } from '../connection/connection-metrics.ts';
 import type { ConnectionServer } from '../connection/connection-server.ts';
+import type { ClientMetrics } from '../services/client-metrics/client-metrics.ts';
 import { compactionMetrics } from '../services/compaction/compaction-metrics.ts';
 import type { CompactionService } from '../services/compaction/compaction-service.ts';
 import type { Features } from '../services/features/features.ts';
@@ -12,6 +13,7 @@ import { eventLoopDelayMetrics } from '../telemetry/event-loop-delay.ts';
 import { halfMetrics } from '../telemetry/half-metrics.ts';
 import type { MetricRegistry } from '../telemetry/metrics.ts';
 import { processMetrics } from '../telemetry/process-metrics.ts';
+import { type PushedFigures, pushedMetrics } from '../telemetry/pushed-metrics.ts';
 import { quotaMetrics } from '../telemetry/quota-metrics.ts';
 import { spaceMetrics } from '../telemetry/space-metrics.ts';
 import { type TimerFigures, timerMetrics } from '../telemetry/timer-metrics.ts';
@@ -56,7 +58,23 @@ export function addMetrics(registry: MetricRegistry, sources: MetricSources): vo
   registry.add(timerMetrics(() => timerFigures(features)));
   registry.add(halfMetrics(() => features.half.figures));
   registry.add(quotaMetrics(services.quotas.figures));
+  registry.add(pushedMetrics(() => pushedFigures(services.clientMetrics)));
   registry.add(connectionMetrics(server, (apiKey) => apiByKey(apiKey)?.name ?? String(apiKey)));
+}
+
+function pushedFigures({ instances, pushed, figures }: ClientMetrics): PushedFigures {
+  instances.sweep();
+  return {
+    instances: instances.size,
+    taken: figures.taken,
+    unreadable: figures.unreadable,
+    leftOut: pushed.leftOut,
+    clients: [...pushed.clients].map(([id, series]) => ({
+      id,
+      clientId: instances.get(id)?.facts.client_id ?? '',
+      series: series.values(),
+    })),
+  };
 }
 
 function timerFigures({ timers, trim, delay }: Features): TimerFigures {

@@ -7,6 +7,7 @@ import type { StartConfig } from '../config.ts';
 import type { DataVolume, Services } from '../handlers/services.ts';
 import { AppendRoom } from '../services/append/append-room.ts';
 import { AppendService, type AppendSettings } from '../services/append/append-service.ts';
+import { ClientMetrics } from '../services/client-metrics/client-metrics.ts';
 import type { BrokerConfig } from '../services/configuration/broker-config.ts';
 import { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
 import { FeatureLevels } from '../services/configuration/feature-levels.ts';
@@ -104,6 +105,13 @@ export function buildServices(
     transactions,
     openTransactions,
     featureLevels: new FeatureLevels(engine.catalogue, config.int('node.id')),
+    clientMetrics: new ClientMetrics({
+      catalogue: engine.catalogue,
+      clock,
+      log: log.component('client-metrics'),
+      randomBytes,
+      maxBytes: () => config.int('telemetry.max.bytes'),
+    }),
     clientQuotas,
     quotas: new Quotas(clientQuotas, clock, quotaSettings(config)),
     nodeId: config.int('node.id'),
@@ -165,4 +173,5 @@ export async function closeServices(services: Services): Promise<void> {
   services.groupConfigs.close();
   services.dynamicConfig.close();
   services.clientQuotas.close();
+  services.clientMetrics.close();
 }

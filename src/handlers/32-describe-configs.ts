@@ -26,9 +26,9 @@ import {
 import { describeTopicConfig } from '../services/configuration/topic-config.ts';
 import { topicNameFault } from '../services/topics/topic-name.ts';
 import { describeLoggers } from './broker-loggers.ts';
+import type { ConfigServices } from './config-changes.ts';
 import { brokerIdOf, configResourceTypes } from './config-resources.ts';
 import { type AnyHandler, defineHandler } from './handler.ts';
-import type { Services } from './services.ts';
 
 type ConfigResult = DescribeConfigsResponseDescribeConfigsResourceResultInput;
 
@@ -43,9 +43,9 @@ interface DescribedConfig {
 type Description = readonly DescribedConfig[] | ApiError;
 
 export function describeConfigsHandler(
-  services: Pick<Services, 'config' | 'groupConfigs' | 'log' | 'topics'>,
+  services: Pick<ConfigServices, 'clientMetrics' | 'config' | 'groupConfigs' | 'log' | 'topics'>,
 ): AnyHandler {
-  const { config, groupConfigs, log, topics } = services;
+  const { clientMetrics, config, groupConfigs, log, topics } = services;
   const nodeId = config.int('node.id');
 
   function describe({
@@ -68,7 +68,7 @@ export function describeConfigsHandler(
       case configResourceTypes.CLIENT_METRICS:
         return resourceName === ''
           ? apiError('INVALID_REQUEST', 'Client metrics subscription name must not be empty')
-          : [];
+          : clientMetrics.subscriptions.describe(resourceName);
       case configResourceTypes.GROUP:
         return resourceName === ''
           ? apiError('INVALID_REQUEST', 'Group name must not be empty')

@@ -1,7 +1,7 @@
 /**
  * ListConfigResources, versions 0 and 1: which resources have settings (KIP-1142).
  *
- * 0: client metrics subscriptions only (KIP-1000, its former name ListClientMetricsResources); there are none.
+ * 0: client metrics subscriptions only (KIP-1000, its former name ListClientMetricsResources).
  * 1: of the types asked for; none means all.
  */
 
@@ -15,19 +15,20 @@ import {
   listConfigResourcesRequest,
   listConfigResourcesResponse,
 } from '../../protocol/generated/74-list-config-resources.ts';
+import type { ConfigServices } from './config-changes.ts';
 import { configResourceTypes } from './config-resources.ts';
 import { type AnyHandler, defineHandler } from './handler.ts';
-import type { Services } from './services.ts';
 
 type Resource = ListConfigResourcesResponseConfigResourceInput;
 
 const known: readonly number[] = Object.values(configResourceTypes);
 
 export function listConfigResourcesHandler({
+  clientMetrics,
   config,
   groupConfigs,
   topics,
-}: Pick<Services, 'config' | 'groupConfigs' | 'topics'>): AnyHandler {
+}: Pick<ConfigServices, 'clientMetrics' | 'config' | 'groupConfigs' | 'topics'>): AnyHandler {
   function resourcesOf(type: number): readonly Resource[] {
     switch (type) {
       case configResourceTypes.TOPIC:
@@ -35,6 +36,11 @@ export function listConfigResourcesHandler({
       case configResourceTypes.BROKER:
       case configResourceTypes.BROKER_LOGGER:
         return [{ resourceName: String(config.int('node.id')), resourceType: type }];
+      case configResourceTypes.CLIENT_METRICS:
+        return clientMetrics.subscriptions.all.map(({ name }) => ({
+          resourceName: name,
+          resourceType: type,
+        }));
       case configResourceTypes.GROUP:
         return groupConfigs.groups().map((name) => ({ resourceName: name, resourceType: type }));
       default:

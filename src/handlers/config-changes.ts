@@ -14,7 +14,12 @@ import { brokerIdOf, configResourceTypes } from './config-resources.ts';
 import { duplicatesOf } from './duplicates.ts';
 import type { Services } from './services.ts';
 
-export type ConfigServices = Pick<Services, 'config' | 'dynamicConfig' | 'groupConfigs' | 'log' | 'topics'>;
+export type ConfigServices = Pick<
+  Services,
+  'config' | 'dynamicConfig' | 'groupConfigs' | 'log' | 'topics'
+> & {
+  readonly clientMetrics: Pick<Services['clientMetrics'], 'subscriptions'>;
+};
 
 export interface ResourceChange {
   readonly resourceType: number;
@@ -78,7 +83,9 @@ async function changeResource(
       break;
     case configResourceTypes.CLIENT_METRICS:
       if (resourceName === '') return apiError('INVALID_REQUEST', "Subscription name can't be empty");
-      return apiError('INVALID_REQUEST', 'This broker takes no client metrics.');
+      return mode === 'replace'
+        ? services.clientMetrics.subscriptions.replace(resourceName, valuesOf(operations), validateOnly)
+        : services.clientMetrics.subscriptions.change(resourceName, operations, validateOnly);
     case configResourceTypes.GROUP:
       if (resourceName === '') {
         return apiError('INVALID_REQUEST', 'Default group resources are not allowed.');

@@ -47,6 +47,8 @@ import { describeTransactionsHandler } from './65-describe-transactions.ts';
 import { listTransactionsHandler } from './66-list-transactions.ts';
 import { consumerGroupHeartbeatHandler } from './68-consumer-group-heartbeat.ts';
 import { consumerGroupDescribeHandler } from './69-consumer-group-describe.ts';
+import { getTelemetrySubscriptionsHandler } from './71-get-telemetry-subscriptions.ts';
+import { pushTelemetryHandler } from './72-push-telemetry.ts';
 import { listConfigResourcesHandler } from './74-list-config-resources.ts';
 import { describeTopicPartitionsHandler } from './75-describe-topic-partitions.ts';
 import type { AnyHandler } from './handler.ts';
@@ -99,6 +101,8 @@ export function buildHandlers(services: Services): readonly AnyHandler[] {
     listTransactionsHandler(services),
     consumerGroupHeartbeatHandler(services),
     consumerGroupDescribeHandler(services),
+    getTelemetrySubscriptionsHandler(services),
+    pushTelemetryHandler(services),
     listConfigResourcesHandler(services),
     describeTopicPartitionsHandler(services),
   ];

@@ -3,6 +3,7 @@
  * in; a handler takes only the fields that it needs.
  */
 import type { AppendService } from '../services/append/append-service.ts';
+import type { ClientMetrics } from '../services/client-metrics/client-metrics.ts';
 import type { BrokerConfig } from '../services/configuration/broker-config.ts';
 import type { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
 import type { FeatureLevels } from '../services/configuration/feature-levels.ts';
@@ -41,6 +42,7 @@ export interface Services {
   readonly groups: GroupCoordinator;
   readonly transactions: TransactionCoordinator;
   readonly featureLevels: FeatureLevels;
+  readonly clientMetrics: ClientMetrics;
   /** What was set. */
   readonly clientQuotas: ClientQuotas;
   /** What is used of it. */

@@ -858,6 +858,37 @@ const rows: Readonly<Record<string, Row>> = {
       errorCode: errorCodes.INVALID_REQUEST,
     }),
   },
+  GetTelemetrySubscriptions: {
+    good: () => ({
+      body: { clientInstanceId: ZERO_UUID },
+      holds: { requestedMetrics: [], deltaTemporality: true },
+    }),
+    bad: async (world) => {
+      const { clientInstanceId } = await world.ask('GetTelemetrySubscriptions', 0, {
+        clientInstanceId: ZERO_UUID,
+      });
+      return { body: { clientInstanceId }, errorCode: errorCodes.THROTTLING_QUOTA_EXCEEDED };
+    },
+  },
+  PushTelemetry: {
+    good: async (world) => {
+      const { clientInstanceId, subscriptionId } = await world.ask('GetTelemetrySubscriptions', 0, {
+        clientInstanceId: ZERO_UUID,
+      });
+      const push = { terminating: false, compressionType: 0, metrics: Buffer.alloc(0) };
+      return { body: { clientInstanceId, subscriptionId, ...push }, holds: {} };
+    },
+    bad: () => ({
+      body: {
+        clientInstanceId: unknownId,
+        subscriptionId: 1,
+        terminating: false,
+        compressionType: 0,
+        metrics: Buffer.alloc(0),
+      },
+      errorCode: errorCodes.UNKNOWN_SUBSCRIPTION_ID,
+    }),
+  },
   DescribeTopicPartitions: {
     good: async (world, _version, name) => {
       await world.topic(name, 2);

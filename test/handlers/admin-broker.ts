@@ -21,6 +21,7 @@ import { describeClusterHandler } from '../../src/handlers/60-describe-cluster.t
 import { listConfigResourcesHandler } from '../../src/handlers/74-list-config-resources.ts';
 import { describeTopicPartitionsHandler } from '../../src/handlers/75-describe-topic-partitions.ts';
 import type { AnyHandler, ListenerInfo, RequestContext } from '../../src/handlers/handler.ts';
+import { Subscriptions } from '../../src/services/client-metrics/subscriptions.ts';
 import { BrokerConfig } from '../../src/services/configuration/broker-config.ts';
 import { DynamicBrokerConfig } from '../../src/services/configuration/dynamic-broker-config.ts';
 import { GroupConfigs } from '../../src/services/configuration/group-configs.ts';
@@ -71,6 +72,7 @@ export class AdminBroker {
       engine,
       config: this.config,
       dynamicConfig,
+      clientMetrics: { subscriptions: new Subscriptions(engine.catalogue) },
       groupConfigs: new GroupConfigs(engine.catalogue, this.config),
       log: silentLog,
       topics: this.topics,
