@@ -1,0 +1,345 @@
+/**
+ * The members of share groups (KIP-932): heartbeats, by which they join, say what they subscribe to, learn what they may fetch, and
+ * leave. Nothing is taken from one member before another has it: records are shared, not partitions. Pure.
+ */
+import { errorCodes } from '../../../../protocol/error-codes.ts';
+import type {
+  ShareGroupHeartbeatRequest,
+  ShareGroupHeartbeatResponseInput,
+} from '../../../../protocol/generated/76-share-group-heartbeat.ts';
+import type { ShareGroupDescribeResponseDescribedGroupInput } from '../../../../protocol/generated/77-share-group-describe.ts';
+import type { Effects, MachineTimers } from '../../coordinator/coordinator-machine.ts';
+import { GroupFault } from '../common/group-fault.ts';
+import { type GroupTopics, metadataHash } from '../common/group-topics.ts';
+import { epochFault, joinEpoch, leaveEpoch } from '../common/member-epochs.ts';
+import type { AssignableMember } from '../common/partition-assignor.ts';
+import { samePartitions, sameSet, type TopicPartitions, toWire } from '../common/topic-partitions.ts';
+import type { GroupRecord } from '../group-records.ts';
+import type { ShareMemberSettings } from '../group-settings.ts';
+import type { GroupTable } from '../group-table.ts';
+import { newShareMember, type ShareGroup, type ShareMember } from './share-group.ts';
+import {
+  currentAssignmentRecord,
+  groupEpochRecord,
+  groupTombstones,
+  memberRecord,
+  memberTombstones,
+  targetMemberRecord,
+  targetMetadataRecord,
+} from './share-group-records.ts';
+import { simpleAssignor } from './simple-assignor.ts';
+
+type GroupEffects = Effects<GroupRecord>;
+
+export interface ShareGroupProtocolOptions {
+  readonly groups: GroupTable;
+  readonly settings: ShareMemberSettings;
+  readonly timers: MachineTimers<GroupRecord>;
+  readonly topics: GroupTopics;
+}
+
+/** Who sends the heartbeat. */
+export interface ShareMemberContext {
+  readonly clientId: string;
+  readonly clientHost: string;
+}
+
+const longestMemberId = 36;
+
+export class ShareGroupProtocol {
+  readonly #options: ShareGroupProtocolOptions;
+
+  constructor(options: ShareGroupProtocolOptions) {
+    this.#options = options;
+  }
+
+  /** Members that were there before the start have a session's time to be heard of. */
+  onLoaded(): void {
+    for (const group of this.#options.groups.values()) {
+      if (group.type !== 'share') continue;
+      for (const memberId of group.members.keys()) this.#renewSession(group, memberId);
+    }
+  }
+
+  heartbeat(
+    request: ShareGroupHeartbeatRequest,
+    context: ShareMemberContext,
+    effects: GroupEffects,
+  ): ShareGroupHeartbeatResponseInput {
+    const fault = requestFault(request);
+    if (fault !== undefined) return refused(fault);
+    return request.memberEpoch === leaveEpoch
+      ? this.#leave(request, effects)
+      : this.#stay(request, context, effects);
+  }
+
+  describe(groupId: string): ShareGroupDescribeResponseDescribedGroupInput {
+    const group = this.#options.groups.get(groupId);
+    if (group?.type !== 'share') {
+      return {
+        ...noShareGroup(groupId),
+        errorCode: errorCodes.GROUP_ID_NOT_FOUND,
+        errorMessage: group === undefined ? notFound(groupId) : notShare(groupId),
+      };
+    }
+    return {
+      ...noShareGroup(groupId),
+      groupState: group.state,
+      groupEpoch: group.groupEpoch,
+      assignmentEpoch: Math.max(0, group.target.epoch),
+      assignorName: simpleAssignor.name,
+      members: [...group.members.values()].map((member) => ({
+        memberId: member.memberId,
+        rackId: member.rackId,
+        memberEpoch: member.memberEpoch,
+        clientId: member.clientId,
+        clientHost: member.clientHost,
+        subscribedTopicNames: [...member.subscribedTopicNames].sort(),
+        assignment: { topicPartitions: this.#named(member.assigned) },
+      })),
+    };
+  }
+
+  /** Undefined where there is no such share group. */
+  group(groupId: string): ShareGroup | undefined {
+    const group = this.#options.groups.get(groupId);
+    return group?.type === 'share' ? group : undefined;
+  }
+
+  /** The group has no members: it is forgotten. */
+  delete(group: ShareGroup, effects: GroupEffects): void {
+    for (const record of groupTombstones(group.groupId)) effects.append(record);
+  }
+
+  #named(assigned: TopicPartitions) {
+    return toWire(assigned).flatMap(({ topicId, partitions }) => {
+      const topic = this.#options.topics.byId(topicId);
+      return topic === undefined ? [] : [{ topicId, topicName: topic.name, partitions: [...partitions] }];
+    });
+  }
+
+  #leave(request: ShareGroupHeartbeatRequest, effects: GroupEffects): ShareGroupHeartbeatResponseInput {
+    const { groupId, memberId, memberEpoch } = request;
+    const found = this.#find(groupId, memberId);
+    if (found instanceof GroupFault) return refused(found);
+    this.#fence(found.group, memberId, effects);
+    return { throttleTimeMs: 0, errorCode: errorCodes.NONE, memberId, memberEpoch, heartbeatIntervalMs: 0 };
+  }
+
+  #find(groupId: string, memberId: string): { group: ShareGroup; member: ShareMember } | GroupFault {
+    const group = this.#options.groups.get(groupId);
+    if (group === undefined) return new GroupFault('GROUP_ID_NOT_FOUND', notFound(groupId));
+    if (group.type !== 'share') return new GroupFault('GROUP_ID_NOT_FOUND', notShare(groupId));
+    const member = group.members.get(memberId);
+    if (member === undefined) {
+      return new GroupFault('UNKNOWN_MEMBER_ID', `Member ${memberId} is not a member of group ${groupId}.`);
+    }
+    return { group, member };
+  }
+
+  #stay(
+    request: ShareGroupHeartbeatRequest,
+    context: ShareMemberContext,
+    effects: GroupEffects,
+  ): ShareGroupHeartbeatResponseInput {
+    const { groupId, memberId, memberEpoch } = request;
+    const { settings, groups } = this.#options;
+    const present = groups.get(groupId);
+    if (present !== undefined && present.type !== 'share') {
+      return refused(new GroupFault('GROUP_ID_NOT_FOUND', notShare(groupId)));
+    }
+    let before = present?.members.get(memberId);
+    if (before === undefined) {
+      if (memberEpoch !== joinEpoch) {
+        const missing = this.#find(groupId, memberId);
+        if (missing instanceof GroupFault) return refused(missing);
+      }
+      if (present !== undefined && present.members.size >= settings.maxSize) {
+        return refused(
+          new GroupFault(
+            'GROUP_MAX_SIZE_REACHED',
+            `The share group has reached its maximum capacity of ${settings.maxSize} members.`,
+          ),
+        );
+      }
+      before = newShareMember(memberId);
+    } else if (memberEpoch !== joinEpoch) {
+      const fault = epochFault('share', before, memberEpoch, true);
+      if (fault !== undefined) return refused(fault);
+    }
+    const after: ShareMember = {
+      ...before,
+      rackId: request.rackId ?? before.rackId,
+      clientId: context.clientId,
+      clientHost: context.clientHost,
+      subscribedTopicNames:
+        request.subscribedTopicNames === null
+          ? before.subscribedTopicNames
+          : new Set(request.subscribedTopicNames),
+    };
+    const isNew = present?.members.has(memberId) !== true;
+    // The record makes the group, too.
+    if (isNew || differ(before, after)) effects.append(memberRecord(groupId, after));
+    const group = this.group(groupId)!;
+    const hasSubscribed = isNew || !sameSet(before.subscribedTopicNames, after.subscribedTopicNames);
+    this.#bumpEpoch(group, hasSubscribed, effects);
+    this.#assign(group, effects);
+    const member = this.#reconcile(group, memberId, effects);
+    this.#renewSession(group, memberId);
+    const isTold =
+      memberEpoch === joinEpoch ||
+      request.subscribedTopicNames !== null ||
+      !samePartitions(before.assigned, member.assigned);
+    return {
+      throttleTimeMs: 0,
+      errorCode: errorCodes.NONE,
+      memberId,
+      memberEpoch: member.memberEpoch,
+      heartbeatIntervalMs: settings.heartbeatIntervalMs(groupId),
+      assignment: isTold
+        ? {
+            topicPartitions: toWire(member.assigned).map(({ topicId, partitions }) => ({
+              topicId,
+              partitions: [...partitions],
+            })),
+          }
+        : null,
+    };
+  }
+
+  #bumpEpoch(group: ShareGroup, mustBump: boolean, effects: GroupEffects): void {
+    const { topics } = this.#options;
+    const { version } = topics;
+    if (!mustBump && group.topicsVersion === version) return;
+    const hash = metadataHash(group.subscribedTopics, topics);
+    if (mustBump || hash !== group.metadataHash) {
+      effects.append(groupEpochRecord(group.groupId, group.groupEpoch + 1, hash));
+    }
+    group.topicsVersion = version;
+  }
+
+  #assign(group: ShareGroup, effects: GroupEffects): void {
+    const { settings, timers, topics } = this.#options;
+    const { groupId, target, groupEpoch } = group;
+    if (target.epoch >= groupEpoch) return;
+    const nowMs = timers.nowMs();
+    if (!target.isDue(settings.assignmentIntervalMs(groupId), nowMs)) return;
+    const counts = new Map<string, number>();
+    const members: AssignableMember[] = [...group.members.values()].map((member) => {
+      const topicIds = new Set<string>();
+      for (const name of member.subscribedTopicNames) {
+        const topic = topics.byName(name);
+        if (topic === undefined) continue;
+        topicIds.add(topic.id);
+        counts.set(topic.id, topic.partitionCount);
+      }
+      const { memberId } = member;
+      return { memberId, instanceId: null, topicIds, assigned: target.of(memberId) };
+    });
+    const next = simpleAssignor.assign({
+      members,
+      isHomogeneous: false,
+      partitionCount: (topicId) => counts.get(topicId) ?? 0,
+      isAssigned: (topicId, partition) => target.isAssigned(topicId, partition),
+    });
+    for (const [memberId, partitions] of [...target.changes(group.members.keys(), next)]) {
+      effects.append(targetMemberRecord(groupId, memberId, partitions));
+    }
+    effects.append(targetMetadataRecord(groupId, groupEpoch, nowMs));
+  }
+
+  /** The member has what is meant for it, at once. */
+  #reconcile(group: ShareGroup, memberId: string, effects: GroupEffects): ShareMember {
+    const member = group.members.get(memberId)!;
+    const { target, groupId } = group;
+    const subscribed = this.#subscribedOf(member, target.of(memberId));
+    if (member.memberEpoch === target.epoch && samePartitions(member.assigned, subscribed)) return member;
+    effects.append(
+      currentAssignmentRecord(groupId, {
+        ...member,
+        memberEpoch: target.epoch,
+        previousMemberEpoch: member.memberEpoch,
+        assigned: subscribed,
+      }),
+    );
+    return group.members.get(memberId)!;
+  }
+
+  /** Of what was meant for the member, what it still subscribes to. */
+  #subscribedOf(member: ShareMember, target: TopicPartitions): TopicPartitions {
+    const { topics } = this.#options;
+    return new Map(
+      [...target].filter(([topicId]) => {
+        const topic = topics.byId(topicId);
+        return topic !== undefined && member.subscribedTopicNames.has(topic.name);
+      }),
+    );
+  }
+
+  #renewSession({ groupId, timers }: ShareGroup, memberId: string): void {
+    timers.renewSession(memberId, this.#options.settings.sessionTimeoutMs(groupId), (effects) => {
+      const group = this.group(groupId);
+      if (group?.members.has(memberId) === true) this.#fence(group, memberId, effects);
+    });
+  }
+
+  #fence(group: ShareGroup, memberId: string, effects: GroupEffects): void {
+    const { groupId } = group;
+    for (const record of memberTombstones(groupId, memberId)) effects.append(record);
+    const hash = metadataHash(group.subscribedTopics, this.#options.topics);
+    effects.append(groupEpochRecord(groupId, group.groupEpoch + 1, hash));
+  }
+}
+
+function requestFault(request: ShareGroupHeartbeatRequest): GroupFault | undefined {
+  const { groupId, memberId, memberEpoch, rackId, subscribedTopicNames } = request;
+  const invalid = (message: string) => new GroupFault('INVALID_REQUEST', message);
+  if (memberId.trim() === '') return invalid("MemberId can't be empty.");
+  if (memberId.length > longestMemberId) return invalid('MemberId is too long.');
+  if (groupId.trim() === '') return invalid("GroupId can't be empty.");
+  if (rackId !== null && rackId.trim() === '') return invalid("RackId can't be empty.");
+  if (memberEpoch === joinEpoch && (subscribedTopicNames === null || subscribedTopicNames.length === 0)) {
+    return invalid('SubscribedTopicNames must be set in first request.');
+  }
+  if (memberEpoch < leaveEpoch) return invalid('MemberEpoch is invalid.');
+  return undefined;
+}
+
+/** True where a record must be written of what the member says of itself. */
+function differ(a: ShareMember, b: ShareMember): boolean {
+  return (
+    a.rackId !== b.rackId ||
+    a.clientId !== b.clientId ||
+    a.clientHost !== b.clientHost ||
+    !sameSet(a.subscribedTopicNames, b.subscribedTopicNames)
+  );
+}
+
+export function refusedHeartbeat(errorCode: number, errorMessage: string | null): ShareGroupHeartbeatResponseInput {
+  return { throttleTimeMs: 0, errorCode, errorMessage, memberEpoch: 0, heartbeatIntervalMs: 0 };
+}
+
+function refused({ errorCode, message }: GroupFault): ShareGroupHeartbeatResponseInput {
+  return refusedHeartbeat(errorCode, message);
+}
+
+export function noShareGroup(groupId: string): ShareGroupDescribeResponseDescribedGroupInput {
+  return {
+    errorCode: errorCodes.NONE,
+    errorMessage: null,
+    groupId,
+    groupState: '',
+    groupEpoch: 0,
+    assignmentEpoch: 0,
+    assignorName: '',
+    members: [],
+  };
+}
+
+function notFound(groupId: string): string {
+  return `Group ${groupId} not found.`;
+}
+
+function notShare(groupId: string): string {
+  return `Group ${groupId} is not a share group.`;
+}
