@@ -4,6 +4,7 @@
  */
 import { halfGroupKeys } from '../features/half-message/group-keys.ts';
 import { retryGroupKeys } from '../features/retry/group-keys.ts';
+import { parseOffsetReset } from '../share/offset-reset.ts';
 import { topicNameFault } from '../topics/topic-name.ts';
 import type { BrokerConfig, BrokerKey, ConfigSynonym } from './broker-config.ts';
 import {
@@ -22,7 +23,8 @@ import {
 } from './config-definition.ts';
 
 const absent = { update: 'cluster-wide', standing: 'absent' } as const;
-const served = (least: number) => ({ valid: atLeast(least), update: 'cluster-wide' }) as const;
+const dynamic = { update: 'cluster-wide' } as const;
+const served = (least: number) => ({ valid: atLeast(least), ...dynamic });
 const waiting = (least: number) => ({ valid: atLeast(least), ...absent });
 
 const deadLetterTopicName: Validator = (value) => {
@@ -31,6 +33,12 @@ const deadLetterTopicName: Validator = (value) => {
   if (name.startsWith('__')) return `The name of a dead-letter topic must not start with '__'`;
   return topicNameFault(name);
 };
+
+/** The words of Kafka's ShareGroupAutoOffsetResetStrategy. */
+const offsetReset: Validator = (value, name) =>
+  parseOffsetReset(String(value)) === undefined
+    ? `Invalid value \`${String(value)}\` for configuration ${name}. The value must be either 'earliest', 'latest' or of the format 'by_duration:<PnDTnHnMn.nS.>'.`
+    : undefined;
 
 const kafkaDefinitions: readonly ConfigDefinition[] = [
   define(
@@ -67,28 +75,28 @@ const kafkaDefinitions: readonly ConfigDefinition[] = [
     'INT',
     1000,
     'The least time between two assignments of the share group.',
-    waiting(0),
+    served(0),
   ),
   define(
     'share.auto.offset.reset',
     'STRING',
     'latest',
     'Where a share group starts: latest, earliest or by_duration:PnDTnHnMn.nS.',
-    absent,
+    { valid: offsetReset, ...dynamic },
   ),
   define(
     'share.delivery.count.limit',
     'INT',
     5,
     'Deliveries of a record before the share group gives it up.',
-    waiting(2),
+    served(2),
   ),
   define(
     'share.heartbeat.interval.ms',
     'INT',
     5000,
     'How often members of the share group are asked to send heartbeats.',
-    waiting(1),
+    served(1),
   ),
   define(
     'share.isolation.level',
@@ -97,7 +105,7 @@ const kafkaDefinitions: readonly ConfigDefinition[] = [
     'Whether the share group sees records of open or aborted transactions.',
     {
       valid: oneOf('read_committed', 'read_uncommitted'),
-      ...absent,
+      ...dynamic,
     },
   ),
   define(
@@ -105,22 +113,22 @@ const kafkaDefinitions: readonly ConfigDefinition[] = [
     'INT',
     2000,
     'Records of a partition that may be locked at once.',
-    waiting(100),
+    served(100),
   ),
   define(
     'share.record.lock.duration.ms',
     'INT',
     30000,
     'How long a record handed out stays locked.',
-    waiting(1000),
+    served(1000),
   ),
-  define('share.renew.acknowledge.enable', 'BOOLEAN', true, 'Members may lock a record for longer.', absent),
+  define('share.renew.acknowledge.enable', 'BOOLEAN', true, 'Members may lock a record for longer.', dynamic),
   define(
     'share.session.timeout.ms',
     'INT',
     45000,
     'How long a member of the share group may be silent.',
-    waiting(1),
+    served(1),
   ),
   define(
     'streams.assignment.interval.ms',

@@ -174,15 +174,13 @@ export const groupKeys = [
   // Share groups.
   ...rebalanceKeys('share', 'share groups'),
   define('group.share.assignors', 'LIST', 'simple', 'Assignors that share groups may use.', {
-    standing: 'absent',
+    valid: listOf('simple'),
   }),
   define('group.share.max.size', 'INT', 200, 'Members that a share group may have.', {
     valid: between(1, 1000),
-    standing: 'absent',
   }),
   define('group.share.max.share.sessions', 'INT', 2000, 'Share sessions remembered at once.', {
     valid: atLeast(1),
-    standing: 'absent',
   }),
   define(
     'group.share.delivery.count.limit',
@@ -190,21 +188,17 @@ export const groupKeys = [
     5,
     'Deliveries of a record before a share group gives it up.',
     {
-      valid: between(2, 10),
-      standing: 'absent',
+      valid: between(2, 100),
     },
   ),
   define('group.share.min.delivery.count.limit', 'INT', 2, 'The least that a group may set that limit to.', {
     valid: between(2, 5),
-    standing: 'absent',
   }),
   define('group.share.max.delivery.count.limit', 'INT', 10, 'The most that a group may set that limit to.', {
-    valid: between(5, 25),
-    standing: 'absent',
+    valid: between(5, 100),
   }),
   define('group.share.record.lock.duration.ms', 'INT', 30000, 'How long a record handed out stays locked.', {
     valid: between(1000, 3600000),
-    standing: 'absent',
   }),
   define(
     'group.share.min.record.lock.duration.ms',
@@ -213,7 +207,6 @@ export const groupKeys = [
     'The least that a group may set that time to.',
     {
       valid: between(1000, 30000),
-      standing: 'absent',
     },
   ),
   define(
@@ -223,7 +216,6 @@ export const groupKeys = [
     'The most that a group may set that time to.',
     {
       valid: between(30000, 3600000),
-      standing: 'absent',
     },
   ),
   define(
@@ -233,7 +225,6 @@ export const groupKeys = [
     'Records of a partition that may be locked at once.',
     {
       valid: between(100, 10000),
-      standing: 'absent',
     },
   ),
   define(
@@ -243,7 +234,6 @@ export const groupKeys = [
     'The least that a group may set that number to.',
     {
       valid: between(100, 2000),
-      standing: 'absent',
     },
   ),
   define(
@@ -253,7 +243,6 @@ export const groupKeys = [
     'The most that a group may set that number to.',
     {
       valid: between(2000, 10000),
-      standing: 'absent',
     },
   ),
   define(
@@ -279,7 +268,7 @@ export const groupKeys = [
     'How long share state waits to be written together; -1 adapts.',
     {
       valid: atLeast(-1),
-      standing: 'absent',
+      standing: 'ignored',
     },
   ),
   define(
@@ -290,7 +279,7 @@ export const groupKeys = [
     {
       valid: atLeast(524288),
       update: dynamic,
-      standing: 'absent',
+      standing: 'ignored',
     },
   ),
   define(
@@ -300,7 +289,7 @@ export const groupKeys = [
     'Bytes read at a time when share state is loaded.',
     {
       valid: atLeast(1),
-      standing: 'absent',
+      standing: 'ignored',
     },
   ),
   define(
@@ -310,7 +299,7 @@ export const groupKeys = [
     'Updates of share state between two snapshots.',
     {
       valid: between(0, 500),
-      standing: 'absent',
+      standing: 'ignored',
     },
   ),
   define(
@@ -319,7 +308,7 @@ export const groupKeys = [
     0,
     'Compression of the records of __share_group_state.',
     {
-      standing: 'absent',
+      standing: 'ignored',
     },
   ),
   define(
@@ -366,7 +355,7 @@ export const groupKeys = [
   }),
   define('share.coordinator.write.timeout.ms', 'INT', 5000, 'How long a write of share state may take.', {
     valid: atLeast(1),
-    standing: 'absent',
+    standing: 'ignored',
   }),
   define(
     'share.fetch.purgatory.purge.interval.requests',

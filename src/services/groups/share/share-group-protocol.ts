@@ -315,7 +315,10 @@ function differ(a: ShareMember, b: ShareMember): boolean {
   );
 }
 
-export function refusedHeartbeat(errorCode: number, errorMessage: string | null): ShareGroupHeartbeatResponseInput {
+export function refusedHeartbeat(
+  errorCode: number,
+  errorMessage: string | null,
+): ShareGroupHeartbeatResponseInput {
   return { throttleTimeMs: 0, errorCode, errorMessage, memberEpoch: 0, heartbeatIntervalMs: 0 };
 }
 

@@ -75,7 +75,8 @@ export class ShareGroup {
 
   get subscribedTopics(): ReadonlySet<string> {
     const names = new Set<string>();
-    for (const member of this.members.values()) for (const name of member.subscribedTopicNames) names.add(name);
+    for (const member of this.members.values())
+      for (const name of member.subscribedTopicNames) names.add(name);
     return names;
   }
 
@@ -117,7 +118,8 @@ export class ShareGroup {
         const { memberId } = record.key;
         const before = this.members.get(memberId);
         if (record.value === null) {
-          if (before !== undefined) this.members.set(memberId, { ...before, memberEpoch: -1, assigned: noPartitions });
+          if (before !== undefined)
+            this.members.set(memberId, { ...before, memberEpoch: -1, assigned: noPartitions });
           return;
         }
         const { memberEpoch, previousMemberEpoch, assignedPartitions } = record.value;
@@ -143,7 +145,8 @@ export class ShareGroup {
     for (const memberId of [...this.target.memberIds]) {
       if (this.target.has(memberId)) yield targetMemberRecord(groupId, memberId, this.target.of(memberId));
     }
-    if (this.target.epoch > 0) yield targetMetadataRecord(groupId, this.target.epoch, this.target.timestampMs);
+    if (this.target.epoch > 0)
+      yield targetMetadataRecord(groupId, this.target.epoch, this.target.timestampMs);
     for (const memberId of [...this.members.keys()]) {
       const member = this.members.get(memberId);
       if (member !== undefined) yield currentAssignmentRecord(groupId, member);

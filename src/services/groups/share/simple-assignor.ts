@@ -74,7 +74,8 @@ function shareTopic(
     for (const memberId of order) {
       const size = shares.get(memberId)!.size;
       const leastSize = shares.get(least)!.size;
-      if (size < leastSize || (size === leastSize && loads.get(memberId)! < loads.get(least)!)) least = memberId;
+      if (size < leastSize || (size === leastSize && loads.get(memberId)! < loads.get(least)!))
+        least = memberId;
     }
     give(least, partition);
   }
