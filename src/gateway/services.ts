@@ -16,10 +16,14 @@ import { settingsByName } from '../services/features/delay/delay-op-step.ts';
 import { Features, type HiddenQueues } from '../services/features/features.ts';
 import { defaultFetchSettings, FetchService, type FetchSettings } from '../services/fetch/fetch-service.ts';
 import { GroupCoordinator } from '../services/groups/group-coordinator.ts';
-import { groupSettingsFrom } from '../services/groups/group-settings.ts';
+import { groupSettingsFrom, shareMemberSettingsFrom } from '../services/groups/group-settings.ts';
 import { ProducerIds } from '../services/producers/producer-ids.ts';
 import { ClientQuotas } from '../services/quotas/client-quotas.ts';
 import { type QuotaSettings, Quotas } from '../services/quotas/quotas.ts';
+import { ShareCoordinator } from '../services/share/share-coordinator.ts';
+import { ShareFetches } from '../services/share/share-fetches.ts';
+import { ShareOffsets } from '../services/share/share-offsets.ts';
+import { shareSettingsFrom } from '../services/share/share-settings.ts';
 import { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
 import { HeldRecords } from '../services/transactions/held-records.ts';
 import { OpenTransactions } from '../services/transactions/open-transactions.ts';
@@ -43,12 +47,22 @@ export function buildServices(
   const dynamicConfig = new DynamicBrokerConfig(engine.catalogue, config);
   const groupConfigs = new GroupConfigs(engine.catalogue, config);
   const topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes, settingsByName });
+  const shareSettings = shareSettingsFrom(config, groupConfigs);
+  const shareCoordinator = new ShareCoordinator({
+    engine,
+    directory: topics,
+    clock,
+    log,
+    settings: shareSettings,
+  });
   const groups = new GroupCoordinator({
     engine,
     directory: topics,
     clock,
     log,
     settings: groupSettingsFrom(config, groupConfigs),
+    shareSettings: shareMemberSettingsFrom(config, groupConfigs),
+    forgetShareState: (groupId) => shareCoordinator.forget(groupId, undefined),
   });
   const held = new HeldRecords({ engine });
   const features = new Features({ engine, queues, topics, groups, groupConfigs, config, held, clock, log });
@@ -89,6 +103,18 @@ export function buildServices(
     stableOffsets: openTransactions,
   });
   const clientQuotas = new ClientQuotas(engine.catalogue);
+  const shareFetches = new ShareFetches({
+    engine,
+    topics,
+    coordinator: shareCoordinator,
+    settings: shareSettings,
+    stableOffsets: openTransactions,
+    offsets: fetches.offsets,
+    clock,
+    log: log.component('share'),
+    maxAnswerBytes: fetchSettings(config).maxAnswerBytes,
+  });
+  const shareOffsets = new ShareOffsets({ engine, topics, coordinator: shareCoordinator, groups });
   return {
     clock,
     log,
@@ -104,6 +130,9 @@ export function buildServices(
     producerIds,
     transactions,
     openTransactions,
+    shareCoordinator,
+    shareFetches,
+    shareOffsets,
     featureLevels: new FeatureLevels(engine.catalogue, config.int('node.id')),
     clientMetrics: new ClientMetrics({
       catalogue: engine.catalogue,
@@ -168,6 +197,7 @@ function dataVolume(config: StartConfig): DataVolume {
 
 export async function closeServices(services: Services): Promise<void> {
   await services.transactions.close();
+  await services.shareCoordinator.close();
   await services.groups.close();
   services.topics.close();
   services.groupConfigs.close();

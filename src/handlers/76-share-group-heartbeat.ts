@@ -7,7 +7,7 @@ import {
 } from '../../protocol/generated/76-share-group-heartbeat.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import { refusedHeartbeat } from '../services/groups/share/share-group-protocol.ts';
-import { memberContext } from './group-member-context.ts';
+import { shareMemberContextOf } from './group-member-context.ts';
 import { defineHandler } from './handler.ts';
 
 export function shareGroupHeartbeatHandler({ groups }: { readonly groups: GroupCoordinator }) {
@@ -17,7 +17,7 @@ export function shareGroupHeartbeatHandler({ groups }: { readonly groups: GroupC
     maxVersion: 1,
     request: shareGroupHeartbeatRequest,
     response: shareGroupHeartbeatResponse,
-    handle: (request, context) => groups.shareHeartbeat(request, memberContext(context)),
+    handle: (request, context) => groups.shareHeartbeat(request, shareMemberContextOf(context)),
     fail: (_request, errorCode) => refusedHeartbeat(errorCode, null),
   });
 }

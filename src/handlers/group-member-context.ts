@@ -4,6 +4,7 @@ import { errorCodes } from '../../protocol/error-codes.ts';
 import type { FeatureLevels } from '../services/configuration/feature-levels.ts';
 import type { MemberContext } from '../services/groups/classic/classic-group-protocol.ts';
 import type { HeartbeatContext } from '../services/groups/consumer/consumer-group-protocol.ts';
+import type { ShareMemberContext } from '../services/groups/share/share-group-protocol.ts';
 import type { RequestContext } from './handler.ts';
 
 const firstJoinWithMemberIdRound = 4;
@@ -37,6 +38,11 @@ export function servesConsumerGroups(featureLevels: Pick<FeatureLevels, 'level'>
 
 /** What is answered where it does not, as by Kafka. */
 export const unsupported = errorCodes.UNSUPPORTED_VERSION;
+
+/** Of a ShareGroupHeartbeat. */
+export function shareMemberContextOf({ clientId, connection }: RequestContext): ShareMemberContext {
+  return { clientId: clientId ?? '', clientHost: clientHostOf(connection.remoteAddress) };
+}
 
 /** As Java prints an address without a name, which is what Kafka's tools show. */
 function clientHostOf(remoteAddress: string): string {

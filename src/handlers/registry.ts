@@ -51,6 +51,13 @@ import { getTelemetrySubscriptionsHandler } from './71-get-telemetry-subscriptio
 import { pushTelemetryHandler } from './72-push-telemetry.ts';
 import { listConfigResourcesHandler } from './74-list-config-resources.ts';
 import { describeTopicPartitionsHandler } from './75-describe-topic-partitions.ts';
+import { shareGroupHeartbeatHandler } from './76-share-group-heartbeat.ts';
+import { shareGroupDescribeHandler } from './77-share-group-describe.ts';
+import { shareFetchHandler } from './78-share-fetch.ts';
+import { shareAcknowledgeHandler } from './79-share-acknowledge.ts';
+import { describeShareGroupOffsetsHandler } from './90-describe-share-group-offsets.ts';
+import { alterShareGroupOffsetsHandler } from './91-alter-share-group-offsets.ts';
+import { deleteShareGroupOffsetsHandler } from './92-delete-share-group-offsets.ts';
 import type { AnyHandler } from './handler.ts';
 import type { Services } from './services.ts';
 
@@ -105,6 +112,13 @@ export function buildHandlers(services: Services): readonly AnyHandler[] {
     pushTelemetryHandler(services),
     listConfigResourcesHandler(services),
     describeTopicPartitionsHandler(services),
+    shareGroupHeartbeatHandler(services),
+    shareGroupDescribeHandler(services),
+    shareFetchHandler(services),
+    shareAcknowledgeHandler(services),
+    describeShareGroupOffsetsHandler(services),
+    alterShareGroupOffsetsHandler(services),
+    deleteShareGroupOffsetsHandler(services),
   ];
   const { engine, nodeId, featureLevels } = services;
   return [...handlers, apiVersionsHandler({ handlers, featureLevels, clusterId: engine.storageId, nodeId })];

@@ -13,6 +13,9 @@ import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import type { ProducerIds } from '../services/producers/producer-ids.ts';
 import type { ClientQuotas } from '../services/quotas/client-quotas.ts';
 import type { Quotas } from '../services/quotas/quotas.ts';
+import type { ShareCoordinator } from '../services/share/share-coordinator.ts';
+import type { ShareFetches } from '../services/share/share-fetches.ts';
+import type { ShareOffsets } from '../services/share/share-offsets.ts';
 import type { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
 import type { TransactionCoordinator } from '../services/transactions/transaction-coordinator.ts';
 import type { StorageEngine } from '../storage/engine.ts';
@@ -41,6 +44,9 @@ export interface Services {
   readonly producerIds: ProducerIds;
   readonly groups: GroupCoordinator;
   readonly transactions: TransactionCoordinator;
+  readonly shareCoordinator: ShareCoordinator;
+  readonly shareFetches: ShareFetches;
+  readonly shareOffsets: ShareOffsets;
   readonly featureLevels: FeatureLevels;
   readonly clientMetrics: ClientMetrics;
   /** What was set. */

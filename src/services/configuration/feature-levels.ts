@@ -31,11 +31,12 @@ interface KnownFeature {
 }
 
 /**
- * group.version 1: consumer groups with server-side assignment (KIP-848). transaction.version 2: each end of a transaction raises its
+ * group.version 1: consumer groups with server-side assignment (KIP-848). share.version 1: share groups (KIP-932). transaction.version 2: each end of a transaction raises its
  * producer's epoch, and writes add to it (KIP-890). Clients look at them.
  */
 const known: readonly KnownFeature[] = [
   { name: 'group.version', minVersion: 0, maxVersion: 1 },
+  { name: 'share.version', minVersion: 0, maxVersion: 1 },
   { name: 'transaction.version', minVersion: 0, maxVersion: 2 },
 ];
 

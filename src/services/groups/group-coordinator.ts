@@ -15,10 +15,16 @@ import type {
   ConsumerGroupHeartbeatResponseInput,
 } from '../../../protocol/generated/68-consumer-group-heartbeat.ts';
 import type { ConsumerGroupDescribeResponseDescribedGroupInput } from '../../../protocol/generated/69-consumer-group-describe.ts';
+import type {
+  ShareGroupHeartbeatRequest,
+  ShareGroupHeartbeatResponseInput,
+} from '../../../protocol/generated/76-share-group-heartbeat.ts';
+import type { ShareGroupDescribeResponseDescribedGroupInput } from '../../../protocol/generated/77-share-group-describe.ts';
 import type { MaybePromise, StorageEngine } from '../../storage/engine.ts';
 import type { Clock, Timer } from '../../util/clock.ts';
 import { GuardedClock } from '../../util/guarded-clock.ts';
 import type { Log } from '../../util/log.ts';
+import { type ApiError, apiError } from '../api-error.ts';
 import { type CoordinatorLimits, defaultCoordinatorLimits } from '../coordinator/coordinator-limits.ts';
 import type { Effects } from '../coordinator/coordinator-machine.ts';
 import { CoordinatorRuntime, type WhenMissing } from '../coordinator/coordinator-runtime.ts';
@@ -34,7 +40,11 @@ import {
 import { DirectoryTopics } from './common/group-topics.ts';
 import type { HeartbeatContext } from './consumer/consumer-group-protocol.ts';
 import { type GroupRecord, groupRecordFormat, type TransactionEndRecord } from './group-records.ts';
-import type { GroupSettings } from './group-settings.ts';
+import {
+  defaultShareMemberSettings,
+  type GroupSettings,
+  type ShareMemberSettings,
+} from './group-settings.ts';
 import { deadGroup, type GroupFilter, GroupStateMachine } from './group-state-machine.ts';
 import {
   type FetchedTopic,
@@ -46,6 +56,7 @@ import {
   type TransactionalOffsetCommit,
   type WantedTopic,
 } from './offset-commits.ts';
+import { noShareGroup, refusedHeartbeat, type ShareMemberContext } from './share/share-group-protocol.ts';
 
 const nobody: FetchingMember = { memberId: null, memberEpoch: -1 };
 
@@ -55,6 +66,9 @@ export interface GroupCoordinatorOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly settings: GroupSettings;
+  readonly shareSettings?: ShareMemberSettings;
+  /** Forgets what a share group that is deleted knows of its partitions. */
+  readonly forgetShareState?: (groupId: string) => Promise<ErrorCode>;
   readonly limits?: Partial<CoordinatorLimits>;
   readonly newUuid?: () => string;
   readonly endOfTurn?: (action: () => void) => void;
@@ -83,12 +97,14 @@ export class GroupCoordinator {
   readonly #log: Log;
   readonly #runtime: CoordinatorRuntime<GroupRecord, GroupStateMachine>;
   readonly #stopListening: () => void;
+  readonly #forgetShareState: (groupId: string) => Promise<ErrorCode>;
   #expiry: Timer | undefined;
   #closed = false;
 
   constructor(options: GroupCoordinatorOptions) {
     const { engine, directory, clock, settings } = options;
     this.#settings = settings;
+    this.#forgetShareState = options.forgetShareState ?? (async () => errorCodes.NONE);
     this.#clock = clock;
     this.#log = options.log.component('groups');
     this.#ageClock = new GuardedClock(clock, this.#log);
@@ -108,6 +124,7 @@ export class GroupCoordinator {
           timers,
           newUuid,
           topics,
+          share: options.shareSettings ?? defaultShareMemberSettings,
         }),
       ...(options.endOfTurn === undefined ? {} : { endOfTurn: options.endOfTurn }),
     });
@@ -150,9 +167,11 @@ export class GroupCoordinator {
       return fail(errorCodes.INVALID_SESSION_TIMEOUT);
     }
     const whenMissing: WhenMissing = request.memberId === '' ? 'create' : 'look';
-    return this.#runtime.execute(request.groupId, whenMissing, fail, (machine, effects, ticket) =>
-      machine.join(request, context, ticket, effects),
-    );
+    return this.#runtime.execute(request.groupId, whenMissing, fail, (machine, effects, ticket) => {
+      if (machine.share.group(request.groupId) === undefined) {
+        machine.join(request, context, ticket, effects);
+      } else effects.reply(ticket, fail(errorCodes.INCONSISTENT_GROUP_PROTOCOL));
+    });
   }
 
   /** A follower waits until the leader has sent the assignment. */
@@ -200,7 +219,15 @@ export class GroupCoordinator {
     });
     const whenMissing: WhenMissing = request.memberEpoch === 0 ? 'create' : 'look';
     return this.#runtime.execute(request.groupId, whenMissing, fail, (machine, effects, ticket) =>
-      effects.reply(ticket, machine.consumer.heartbeat(request, context, effects)),
+      effects.reply(
+        ticket,
+        machine.share.group(request.groupId) === undefined
+          ? machine.consumer.heartbeat(request, context, effects)
+          : {
+              ...fail(errorCodes.GROUP_ID_NOT_FOUND),
+              errorMessage: `Group ${request.groupId} is not a consumer group.`,
+            },
+      ),
     );
   }
 
@@ -210,7 +237,13 @@ export class GroupCoordinator {
     const fail = (errorCode: ErrorCode): OffsetCommitAnswer => ({ errorCode });
     const whenMissing: WhenMissing = commit.generationId < 0 ? 'create' : 'look';
     return this.#runtime.execute(commit.groupId, whenMissing, fail, (machine, effects, ticket) =>
-      effects.reply(ticket, machine.offsetCommits.commit(commit, effects)),
+      effects.reply(
+        ticket,
+        // Share groups have no committed offsets.
+        machine.share.group(commit.groupId) === undefined
+          ? machine.offsetCommits.commit(commit, effects)
+          : fail(errorCodes.GROUP_ID_NOT_FOUND),
+      ),
     );
   }
 
@@ -327,13 +360,76 @@ export class GroupCoordinator {
     );
   }
 
-  deleteGroup(groupId: string): MaybePromise<ErrorCode> {
-    return this.#runtime.execute<ErrorCode>(
+  async deleteGroup(groupId: string): Promise<ErrorCode> {
+    let isShared = false;
+    const errorCode = await this.#runtime.execute<ErrorCode>(
       groupId,
       'look',
       (code) => code,
-      (machine, effects, ticket) =>
-        effects.reply(ticket, machine.offsetCommits.deleteGroup(groupId, effects)),
+      (machine, effects, ticket) => {
+        const group = machine.share.group(groupId);
+        if (group === undefined) {
+          effects.reply(ticket, machine.offsetCommits.deleteGroup(groupId, effects));
+          return;
+        }
+        isShared = group.isEmpty;
+        if (group.isEmpty) machine.share.delete(group, effects);
+        effects.reply(ticket, group.isEmpty ? errorCodes.NONE : errorCodes.NON_EMPTY_GROUP);
+      },
+    );
+    if (errorCode !== errorCodes.NONE || !isShared) return errorCode;
+    return this.#forgetShareState(groupId);
+  }
+
+  // ----- share groups
+
+  /** A member of a share group (KIP-932) joins, shows that it is alive, or leaves. */
+  shareHeartbeat(
+    request: ShareGroupHeartbeatRequest,
+    context: ShareMemberContext,
+  ): MaybePromise<ShareGroupHeartbeatResponseInput> {
+    const fail = (code: ErrorCode) => refusedHeartbeat(code, null);
+    const whenMissing: WhenMissing = request.memberEpoch === 0 ? 'create' : 'look';
+    return this.#runtime.execute(request.groupId, whenMissing, fail, (machine, effects, ticket) =>
+      effects.reply(ticket, machine.share.heartbeat(request, context, effects)),
+    );
+  }
+
+  describeShare(groupId: string): MaybePromise<ShareGroupDescribeResponseDescribedGroupInput> {
+    const fail = (errorCode: ErrorCode) => ({ ...noShareGroup(groupId), errorCode });
+    if (groupId === '') return fail(errorCodes.INVALID_GROUP_ID);
+    return this.#runtime.execute(groupId, 'look', fail, (machine, effects, ticket) =>
+      effects.reply(ticket, machine.share.describe(groupId)),
+    );
+  }
+
+  /** Undefined where there is such a share group. */
+  shareGroupFault(groupId: string): Promise<ApiError | undefined> {
+    return this.#shareFault(groupId, false);
+  }
+
+  /** Undefined where there is such a share group, and nobody is in it. */
+  emptyShareGroupFault(groupId: string): Promise<ApiError | undefined> {
+    return this.#shareFault(groupId, true);
+  }
+
+  async #shareFault(groupId: string, mustBeEmpty: boolean): Promise<ApiError | undefined> {
+    return this.#runtime.execute<ApiError | undefined>(
+      groupId,
+      'look',
+      (code) => ({ code, message: null }),
+      (machine, effects, ticket) => {
+        const fault = machine.share.fault(groupId);
+        const isRefused = mustBeEmpty && machine.share.group(groupId)?.isEmpty === false;
+        effects.reply(
+          ticket,
+          fault !== undefined
+            ? { code: fault.errorCode, message: fault.message }
+            : isRefused
+              ? apiError('NON_EMPTY_GROUP', 'The group is not empty.')
+              : undefined,
+        );
+      },
     );
   }
 

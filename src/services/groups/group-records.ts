@@ -28,6 +28,8 @@ import type { EncodedRecord, ProducerBatch, StateRecordFormat } from '../coordin
 import { type AnyRecordKind, led, type RecordKind, versioned } from './common/record-kind.ts';
 import { type ConsumerGroupRecord, consumerGroupRecordKinds } from './consumer/consumer-group-records.ts';
 
+import { type ShareGroupRecord, shareGroupRecordKinds } from './share/share-group-records.ts';
+
 export interface OffsetCommitRecord {
   readonly type: 'offset-commit';
   readonly key: OffsetCommitKey;
@@ -62,6 +64,7 @@ export interface TransactionEndRecord {
 
 export type GroupRecord =
   | ConsumerGroupRecord
+  | ShareGroupRecord
   | OffsetCommitRecord
   | GroupMetadataRecord
   | TransactionalOffsetRecord
@@ -78,8 +81,9 @@ const offsetCommitWithExpiryVersion = 1;
 /** The kinds of record that groups with server-side assignment have. */
 const listedKinds: readonly AnyRecordKind[] = [
   ...consumerGroupRecordKinds,
+  ...shareGroupRecordKinds,
 ] as readonly unknown[] as readonly AnyRecordKind[];
-type ListedRecord = ConsumerGroupRecord;
+type ListedRecord = ConsumerGroupRecord | ShareGroupRecord;
 
 type UncheckedKind = RecordKind<string, unknown, unknown>;
 const kindByType = new Map(listedKinds.map((kind) => [kind.type, kind as unknown as UncheckedKind]));

@@ -36,6 +36,40 @@ export interface ConsumerGroupSettings {
   readonly migrationPolicy: 'disabled' | 'upgrade' | 'downgrade' | 'bidirectional';
 }
 
+/** Of members of share groups (KIP-932). Where a group has a setting of its own that counts. */
+export interface ShareMemberSettings {
+  /** share.session.timeout.ms, group.share.session.timeout.ms */
+  sessionTimeoutMs(groupId: string): number;
+  /** share.heartbeat.interval.ms, group.share.heartbeat.interval.ms */
+  heartbeatIntervalMs(groupId: string): number;
+  /** share.assignment.interval.ms, group.share.assignment.interval.ms */
+  assignmentIntervalMs(groupId: string): number;
+  /** group.share.max.size */
+  readonly maxSize: number;
+}
+
+/** Kafka's defaults. */
+export const defaultShareMemberSettings: ShareMemberSettings = {
+  sessionTimeoutMs: () => 45_000,
+  heartbeatIntervalMs: () => 5_000,
+  assignmentIntervalMs: () => 1_000,
+  maxSize: 200,
+};
+
+export function shareMemberSettingsFrom(
+  config: Pick<BrokerSettings, 'int'>,
+  ofGroups: Pick<GroupConfigs, 'int'>,
+): ShareMemberSettings {
+  return {
+    sessionTimeoutMs: (groupId) => ofGroups.int(groupId, 'share.session.timeout.ms'),
+    heartbeatIntervalMs: (groupId) => ofGroups.int(groupId, 'share.heartbeat.interval.ms'),
+    assignmentIntervalMs: (groupId) => ofGroups.int(groupId, 'share.assignment.interval.ms'),
+    get maxSize() {
+      return config.int('group.share.max.size');
+    },
+  };
+}
+
 /** How long a member that does not know its id yet may wait in a JoinGroup: it cannot send heartbeats (fixed in Kafka, too). */
 export const newMemberJoinTimeoutMs = 5 * 60 * 1000;
 

@@ -33,15 +33,23 @@ import type { ConsumerGroupRecord } from './consumer/consumer-group-records.ts';
 import { ConsumerGroupSteps } from './consumer/consumer-group-steps.ts';
 import { GroupMigration } from './consumer/group-migration.ts';
 import type { GroupRecord } from './group-records.ts';
-import type { GroupSettings } from './group-settings.ts';
+import {
+  defaultShareMemberSettings,
+  type GroupSettings,
+  type ShareMemberSettings,
+} from './group-settings.ts';
 import type { Group, GroupTable } from './group-table.ts';
 import { OffsetCommits } from './offset-commits.ts';
+import { ShareGroupProtocol } from './share/share-group-protocol.ts';
+import { isShareGroupRecord } from './share/share-group-records.ts';
 
 export interface GroupStateMachineOptions {
   readonly settings: GroupSettings;
   readonly timers: MachineTimers<GroupRecord>;
   readonly newUuid: () => string;
   readonly topics: GroupTopics;
+  /** Kafka's defaults where it is missing. */
+  readonly share?: ShareMemberSettings;
 }
 
 export interface GroupFilter {
@@ -57,6 +65,8 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
   readonly offsetCommits: OffsetCommits;
   readonly #classicMembers: ClassicMembers;
   readonly #migration: GroupMigration;
+  /** Share groups have a table of their own: nothing that other groups are asked may be asked of them. */
+  readonly share: ShareGroupProtocol;
   readonly #groups: GroupTable = new Map();
   readonly #offsets = new CommittedOffsets();
   readonly #options: GroupStateMachineOptions;
@@ -86,9 +96,19 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
       settings,
       timers,
     });
+    this.share = new ShareGroupProtocol({
+      settings: options.share ?? defaultShareMemberSettings,
+      topics,
+      timers,
+      isTaken: (groupId) => this.#groups.has(groupId),
+    });
   }
 
   replay(record: GroupRecord): void {
+    if (isShareGroupRecord(record)) {
+      this.share.replay(record);
+      return;
+    }
     switch (record.type) {
       case 'group-metadata': {
         const groupId = record.key.group;
@@ -128,6 +148,7 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
     this.offsetCommits.dropOffsetsOfReplacedTopics((name) => topics.byName(name)?.id, effects);
     this.classic.onLoaded(effects);
     this.consumer.onLoaded();
+    this.share.onLoaded();
   }
 
   // ----- members of the classic protocol, whatever the group is
@@ -194,6 +215,7 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
         yield { type: 'group-metadata', key: { group: group.groupId }, value: group.persisted };
       }
     }
+    yield* this.share.snapshot();
     yield* this.#offsets.snapshot();
   }
 
@@ -211,7 +233,7 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
 
   list(filter: GroupFilter): ListGroupsResponseListedGroupInput[] {
     const listed: ListGroupsResponseListedGroupInput[] = [];
-    for (const group of this.#groups.values()) {
+    for (const group of [...this.#groups.values(), ...this.share.groups()]) {
       if (filter.states.size > 0 && !filter.states.has(group.state.toLowerCase())) continue;
       if (filter.types.size > 0 && !filter.types.has(group.type)) continue;
       listed.push({

@@ -4,8 +4,8 @@
  */
 import { type ErrorCode, errorCodes } from '../../../protocol/error-codes.ts';
 import type {
-  DescribeShareGroupOffsetsRequestDescribeShareGroupOffsetsRequestGroup as DescribedGroupRequest,
   DescribeShareGroupOffsetsResponseDescribeShareGroupOffsetsResponseGroupInput as DescribedGroup,
+  DescribeShareGroupOffsetsRequestDescribeShareGroupOffsetsRequestGroup as DescribedGroupRequest,
 } from '../../../protocol/generated/90-describe-share-group-offsets.ts';
 import type {
   AlterShareGroupOffsetsRequest,
@@ -25,9 +25,9 @@ import type { ShareSummary } from './share-state-machine.ts';
 
 export interface ShareGroups {
   /** Undefined where there is such a share group and it has no members; else why it cannot be changed. */
-  emptyGroupFault(groupId: string): Promise<ApiError | undefined>;
+  emptyShareGroupFault(groupId: string): Promise<ApiError | undefined>;
   /** Undefined where there is such a share group. */
-  groupFault(groupId: string): Promise<ApiError | undefined>;
+  shareGroupFault(groupId: string): Promise<ApiError | undefined>;
 }
 
 export interface ShareOffsetsOptions {
@@ -48,8 +48,9 @@ export class ShareOffsets {
   }
 
   async describe({ groupId, topics }: DescribedGroupRequest): Promise<DescribedGroup> {
-    const fault = await this.#options.groups.groupFault(groupId);
-    if (fault !== undefined) return { groupId, topics: [], errorCode: fault.code, errorMessage: fault.message };
+    const fault = await this.#options.groups.shareGroupFault(groupId);
+    if (fault !== undefined)
+      return { groupId, topics: [], errorCode: fault.code, errorMessage: fault.message };
     const summaries = new Map<string, Map<number, ShareSummary>>();
     for (const summary of await this.#options.coordinator.summaries(groupId)) {
       const { topicId, partition } = summary.key;
@@ -80,12 +81,21 @@ export class ShareOffsets {
     return { groupId, topics: described, errorCode: errorCodes.NONE, errorMessage: null };
   }
 
-  async #describePartition(topic: Topic | undefined, partitionIndex: number, summary: ShareSummary | undefined) {
+  async #describePartition(
+    topic: Topic | undefined,
+    partitionIndex: number,
+    summary: ShareSummary | undefined,
+  ) {
     const partition = topic?.partitions[partitionIndex];
     const startOffset = summary?.startOffset ?? unknownOffset;
     const known = { partitionIndex, startOffset, leaderEpoch: summary?.leaderEpoch ?? 0 };
     if (topic === undefined) {
-      return { ...known, lag: -1, errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION, errorMessage: noSuchPartition };
+      return {
+        ...known,
+        lag: -1,
+        errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
+        errorMessage: noSuchPartition,
+      };
     }
     const bounds = partition === undefined ? undefined : await this.#options.engine.bounds(partition.queue);
     const lag =
@@ -96,8 +106,11 @@ export class ShareOffsets {
   }
 
   /** Sets where the group starts. Nobody may be in it. */
-  async alter({ groupId, topics }: AlterShareGroupOffsetsRequest): Promise<AlterShareGroupOffsetsResponseInput> {
-    const fault = await this.#options.groups.emptyGroupFault(groupId);
+  async alter({
+    groupId,
+    topics,
+  }: AlterShareGroupOffsetsRequest): Promise<AlterShareGroupOffsetsResponseInput> {
+    const fault = await this.#options.groups.emptyShareGroupFault(groupId);
     if (fault !== undefined) {
       return { throttleTimeMs: 0, errorCode: fault.code, errorMessage: fault.message, responses: [] };
     }
@@ -109,7 +122,12 @@ export class ShareOffsets {
           topicId: topic?.id ?? ZERO_UUID,
           partitions: await Promise.all(
             partitions.map(async ({ partitionIndex, startOffset }) => {
-              const code = await this.#reset(groupId, topic, partitionIndex, safeIntegerOrUndefined(startOffset));
+              const code = await this.#reset(
+                groupId,
+                topic,
+                partitionIndex,
+                safeIntegerOrUndefined(startOffset),
+              );
               return {
                 partitionIndex,
                 errorCode: code,
@@ -143,8 +161,11 @@ export class ShareOffsets {
   }
 
   /** Forgets what the group knows of the topics. Nobody may be in it. */
-  async delete({ groupId, topics }: DeleteShareGroupOffsetsRequest): Promise<DeleteShareGroupOffsetsResponseInput> {
-    const fault = await this.#options.groups.emptyGroupFault(groupId);
+  async delete({
+    groupId,
+    topics,
+  }: DeleteShareGroupOffsetsRequest): Promise<DeleteShareGroupOffsetsResponseInput> {
+    const fault = await this.#options.groups.emptyShareGroupFault(groupId);
     if (fault !== undefined) {
       return { throttleTimeMs: 0, errorCode: fault.code, errorMessage: fault.message, responses: [] };
     }

@@ -16,14 +16,14 @@ import type { AssignableMember } from '../common/partition-assignor.ts';
 import { samePartitions, sameSet, type TopicPartitions, toWire } from '../common/topic-partitions.ts';
 import type { GroupRecord } from '../group-records.ts';
 import type { ShareMemberSettings } from '../group-settings.ts';
-import type { GroupTable } from '../group-table.ts';
-import { newShareMember, type ShareGroup, type ShareMember } from './share-group.ts';
+import { newShareMember, ShareGroup, type ShareMember } from './share-group.ts';
 import {
   currentAssignmentRecord,
   groupEpochRecord,
   groupTombstones,
   memberRecord,
   memberTombstones,
+  type ShareGroupRecord,
   targetMemberRecord,
   targetMetadataRecord,
 } from './share-group-records.ts';
@@ -32,10 +32,11 @@ import { simpleAssignor } from './simple-assignor.ts';
 type GroupEffects = Effects<GroupRecord>;
 
 export interface ShareGroupProtocolOptions {
-  readonly groups: GroupTable;
   readonly settings: ShareMemberSettings;
   readonly timers: MachineTimers<GroupRecord>;
   readonly topics: GroupTopics;
+  /** A group of another kind has the id. */
+  readonly isTaken: (groupId: string) => boolean;
 }
 
 /** Who sends the heartbeat. */
@@ -48,6 +49,7 @@ const longestMemberId = 36;
 
 export class ShareGroupProtocol {
   readonly #options: ShareGroupProtocolOptions;
+  readonly #groups = new Map<string, ShareGroup>();
 
   constructor(options: ShareGroupProtocolOptions) {
     this.#options = options;
@@ -55,10 +57,40 @@ export class ShareGroupProtocol {
 
   /** Members that were there before the start have a session's time to be heard of. */
   onLoaded(): void {
-    for (const group of this.#options.groups.values()) {
-      if (group.type !== 'share') continue;
+    for (const group of this.#groups.values()) {
       for (const memberId of group.members.keys()) this.#renewSession(group, memberId);
     }
+  }
+
+  replay(record: ShareGroupRecord): void {
+    const { groupId } = record.key;
+    let group = this.#groups.get(groupId);
+    if (record.type === 'share-group-metadata' && record.value === null) {
+      group?.stopTimers();
+      this.#groups.delete(groupId);
+      return;
+    }
+    if (group === undefined) {
+      if (record.value === null) return;
+      group = new ShareGroup(groupId, this.#options.timers);
+      this.#groups.set(groupId, group);
+    }
+    group.replay(record);
+  }
+
+  /** Ends of a group where the group does: what is gone must not be said again. */
+  *snapshot(): Iterable<ShareGroupRecord> {
+    for (const group of this.#groups.values()) {
+      for (const record of group.snapshot()) {
+        if (this.#groups.get(group.groupId) !== group) break;
+        yield record;
+      }
+    }
+  }
+
+  /** In the order in which they came to be. */
+  groups(): Iterable<ShareGroup> {
+    return this.#groups.values();
   }
 
   heartbeat(
@@ -74,13 +106,10 @@ export class ShareGroupProtocol {
   }
 
   describe(groupId: string): ShareGroupDescribeResponseDescribedGroupInput {
-    const group = this.#options.groups.get(groupId);
-    if (group?.type !== 'share') {
-      return {
-        ...noShareGroup(groupId),
-        errorCode: errorCodes.GROUP_ID_NOT_FOUND,
-        errorMessage: group === undefined ? notFound(groupId) : notShare(groupId),
-      };
+    const group = this.#groups.get(groupId);
+    if (group === undefined) {
+      const { errorCode, message } = this.#absent(groupId);
+      return { ...noShareGroup(groupId), errorCode, errorMessage: message };
     }
     return {
       ...noShareGroup(groupId),
@@ -102,8 +131,19 @@ export class ShareGroupProtocol {
 
   /** Undefined where there is no such share group. */
   group(groupId: string): ShareGroup | undefined {
-    const group = this.#options.groups.get(groupId);
-    return group?.type === 'share' ? group : undefined;
+    return this.#groups.get(groupId);
+  }
+
+  /** Undefined where there is such a share group. */
+  fault(groupId: string): GroupFault | undefined {
+    return this.#groups.has(groupId) ? undefined : this.#absent(groupId);
+  }
+
+  #absent(groupId: string): GroupFault {
+    return new GroupFault(
+      'GROUP_ID_NOT_FOUND',
+      this.#options.isTaken(groupId) ? notShare(groupId) : notFound(groupId),
+    );
   }
 
   /** The group has no members: it is forgotten. */
@@ -127,9 +167,8 @@ export class ShareGroupProtocol {
   }
 
   #find(groupId: string, memberId: string): { group: ShareGroup; member: ShareMember } | GroupFault {
-    const group = this.#options.groups.get(groupId);
-    if (group === undefined) return new GroupFault('GROUP_ID_NOT_FOUND', notFound(groupId));
-    if (group.type !== 'share') return new GroupFault('GROUP_ID_NOT_FOUND', notShare(groupId));
+    const group = this.#groups.get(groupId);
+    if (group === undefined) return this.#absent(groupId);
     const member = group.members.get(memberId);
     if (member === undefined) {
       return new GroupFault('UNKNOWN_MEMBER_ID', `Member ${memberId} is not a member of group ${groupId}.`);
@@ -143,11 +182,9 @@ export class ShareGroupProtocol {
     effects: GroupEffects,
   ): ShareGroupHeartbeatResponseInput {
     const { groupId, memberId, memberEpoch } = request;
-    const { settings, groups } = this.#options;
-    const present = groups.get(groupId);
-    if (present !== undefined && present.type !== 'share') {
-      return refused(new GroupFault('GROUP_ID_NOT_FOUND', notShare(groupId)));
-    }
+    const { settings, isTaken } = this.#options;
+    const present = this.#groups.get(groupId);
+    if (present === undefined && isTaken(groupId)) return refused(this.#absent(groupId));
     let before = present?.members.get(memberId);
     if (before === undefined) {
       if (memberEpoch !== joinEpoch) {
