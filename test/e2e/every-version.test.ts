@@ -111,9 +111,56 @@ class World {
     return producer;
   }
 
+  /** The only member of a share group, with a topic of the same name that has three records. */
+  async shareMember(name: string): Promise<string> {
+    const topicId = await this.filledTopic(name);
+    const configs = [{ name: 'share.auto.offset.reset', configOperation: 0, value: 'earliest' }];
+    await this.ask('IncrementalAlterConfigs', 1, {
+      resources: [{ resourceType: 32, resourceName: name, configs }],
+      validateOnly: false,
+    });
+    const joining = { groupId: name, memberId: 'm1', memberEpoch: 0, subscribedTopicNames: [name] };
+    expect(await this.ask('ShareGroupHeartbeat', 1, joining)).toMatchObject({ errorCode: 0 });
+    return topicId;
+  }
+
+  /** ... that has left. */
+  async emptyShareGroup(name: string): Promise<void> {
+    await this.shareMember(name);
+    const leaving = { groupId: name, memberId: 'm1', memberEpoch: -1 };
+    expect(await this.ask('ShareGroupHeartbeat', 1, leaving)).toMatchObject({ errorCode: 0 });
+  }
+
   async emptyGroup(groupId: string, topic: string): Promise<void> {
     await this.ask('OffsetCommit', 8, committing(groupId, '', -1, topic));
   }
+}
+
+function shareFetching(name: string, topicId: string, shareSessionEpoch: number, version: number) {
+  return {
+    groupId: name,
+    memberId: 'm1',
+    shareSessionEpoch,
+    maxWaitMs: 500,
+    minBytes: 1,
+    maxBytes: 1_000_000,
+    maxRecords: 100,
+    batchSize: 100,
+    ...(version >= 2 ? { shareAcquireMode: 0, isRenewAck: false } : {}),
+    topics: [{ topicId, partitions: [{ partitionIndex: 0, acknowledgementBatches: [] }] }],
+    forgottenTopicsData: [],
+  };
+}
+
+function shareAcknowledging(name: string, topicId: string, lastOffset: number) {
+  const acknowledgementBatches = [{ firstOffset: 0, lastOffset, acknowledgeTypes: [1] }];
+  return {
+    groupId: name,
+    memberId: 'm1',
+    shareSessionEpoch: 1,
+    isRenewAck: false,
+    topics: [{ topicId, partitions: [{ partitionIndex: 0, acknowledgementBatches }] }],
+  };
 }
 
 function apiNamed(name: string): ApiDefinition {
@@ -558,6 +605,113 @@ const rows: Readonly<Record<string, Row>> = {
         errorCode: errorCodes.INVALID_PARTITIONS,
       };
     },
+  },
+  ShareGroupHeartbeat: {
+    good: async (world, _version, name) => {
+      const topicId = await world.topic(name);
+      return {
+        body: { groupId: name, memberId: 'm1', memberEpoch: 0, subscribedTopicNames: [name] },
+        holds: {
+          memberId: 'm1',
+          memberEpoch: 1,
+          assignment: { topicPartitions: [{ topicId, partitions: [0] }] },
+        },
+      };
+    },
+    bad: () => ({
+      body: { groupId: 'nobody', memberId: 'm1', memberEpoch: 3 },
+      errorCode: errorCodes.GROUP_ID_NOT_FOUND,
+    }),
+  },
+  ShareGroupDescribe: {
+    good: async (world, _version, name) => {
+      await world.shareMember(name);
+      return {
+        body: { groupIds: [name], includeAuthorizedOperations: true },
+        holds: { groups: [{ groupId: name, groupState: 'Stable', members: [{ memberId: 'm1' }] }] },
+      };
+    },
+    bad: () => ({
+      body: { groupIds: ['nobody'], includeAuthorizedOperations: false },
+      errorCode: errorCodes.GROUP_ID_NOT_FOUND,
+    }),
+  },
+  ShareFetch: {
+    good: async (world, version, name) => {
+      const topicId = await world.shareMember(name);
+      return {
+        body: shareFetching(name, topicId, 0, version),
+        holds: {
+          acquisitionLockTimeoutMs: 30_000,
+          responses: [
+            {
+              topicId,
+              partitions: [{ acquiredRecords: [{ firstOffset: 0, lastOffset: 2, deliveryCount: 1 }] }],
+            },
+          ],
+        },
+      };
+    },
+    bad: (_world, version) => ({
+      body: shareFetching('nobody', unknownId, 7, version),
+      errorCode: errorCodes.SHARE_SESSION_NOT_FOUND,
+    }),
+  },
+  ShareAcknowledge: {
+    good: async (world, version, name) => {
+      const topicId = await world.shareMember(name);
+      await world.ask('ShareFetch', version, shareFetching(name, topicId, 0, version));
+      return {
+        body: shareAcknowledging(name, topicId, 2),
+        holds: { responses: [{ topicId, partitions: [{ partitionIndex: 0 }] }] },
+      };
+    },
+    bad: async (world, version, name) => {
+      const topicId = await world.shareMember(name);
+      await world.ask('ShareFetch', version, shareFetching(name, topicId, 0, version));
+      return { body: shareAcknowledging(name, topicId, 99), errorCode: errorCodes.INVALID_REQUEST };
+    },
+  },
+  DescribeShareGroupOffsets: {
+    good: async (world, version, name) => {
+      const topicId = await world.shareMember(name);
+      await world.ask('ShareFetch', 1, shareFetching(name, topicId, 0, 1));
+      const partition = { partitionIndex: 0, startOffset: 0, ...(version >= 1 ? { lag: 3 } : {}) };
+      return {
+        body: { groups: [{ groupId: name, topics: null }] },
+        holds: {
+          groups: [{ groupId: name, topics: [{ topicName: name, topicId, partitions: [partition] }] }],
+        },
+      };
+    },
+    bad: () => ({
+      body: { groups: [{ groupId: 'nobody', topics: null }] },
+      errorCode: errorCodes.GROUP_ID_NOT_FOUND,
+    }),
+  },
+  AlterShareGroupOffsets: {
+    good: async (world, _version, name) => {
+      await world.emptyShareGroup(name);
+      const partitions = [{ partitionIndex: 0, startOffset: 1 }];
+      return {
+        body: { groupId: name, topics: [{ topicName: name, partitions }] },
+        holds: { responses: [{ topicName: name, partitions: [{ partitionIndex: 0 }] }] },
+      };
+    },
+    bad: async (world, _version, name) => {
+      await world.shareMember(name);
+      return { body: { groupId: name, topics: [] }, errorCode: errorCodes.NON_EMPTY_GROUP };
+    },
+  },
+  DeleteShareGroupOffsets: {
+    good: async (world, _version, name) => {
+      await world.emptyShareGroup(name);
+      return {
+        body: { groupId: name, topics: [{ topicName: name }] },
+        holds: { responses: [{ topicName: name }] },
+      };
+    },
+    bad: () => ({ body: { groupId: 'nobody', topics: [] }, errorCode: errorCodes.GROUP_ID_NOT_FOUND }),
   },
   DeleteGroups: {
     good: async (world, _version, name) => {

@@ -46,6 +46,7 @@ export interface ShareMemberContext {
 }
 
 const longestMemberId = 36;
+const shortestHeartbeatMs = 100;
 
 export class ShareGroupProtocol {
   readonly #options: ShareGroupProtocolOptions;
@@ -232,7 +233,7 @@ export class ShareGroupProtocol {
       errorCode: errorCodes.NONE,
       memberId,
       memberEpoch: member.memberEpoch,
-      heartbeatIntervalMs: settings.heartbeatIntervalMs(groupId),
+      heartbeatIntervalMs: this.#heartbeatIntervalMs(group),
       assignment: isTold
         ? {
             topicPartitions: toWire(member.assigned).map(({ topicId, partitions }) => ({
@@ -242,6 +243,15 @@ export class ShareGroupProtocol {
           }
         : null,
     };
+  }
+
+  /** Sooner where an assignment is held back: the member shall not wait for a whole interval to learn of it. */
+  #heartbeatIntervalMs({ groupId, groupEpoch, target }: ShareGroup): number {
+    const { settings, timers } = this.#options;
+    const usualMs = settings.heartbeatIntervalMs(groupId);
+    if (target.epoch >= groupEpoch) return usualMs;
+    const dueMs = Number(target.timestampMs) + settings.assignmentIntervalMs(groupId);
+    return Math.min(usualMs, Math.max(shortestHeartbeatMs, dueMs - timers.nowMs()));
   }
 
   #bumpEpoch(group: ShareGroup, mustBump: boolean, effects: GroupEffects): void {

@@ -217,7 +217,7 @@ public final class Main {
         th.start();
         threads.add(th);
       }
-      Thread.sleep(3000);
+      try (Admin a = admin()) { until(20, "three members have the partition", () -> get(a.describeShareGroups(List.of(g)).all()).get(g).members().stream().filter(x -> x.assignment().topicPartitions().size() == 1).count() == 3); }
       try (var p = producer("batch.size", 200)) { for (int i = 0; i < 1000; i++) { p.send(new ProducerRecord<>(t, 0, "k", "v" + i)); if (i % 20 == 0) Thread.sleep(10); } }
       until(30, "all 1000 come", () -> got.size() == 1000);
       stop.set(true);
@@ -284,8 +284,8 @@ public final class Main {
     scenario("admin: share groups are listed, described and deleted", 60, () -> {
       String t = topic(3), g = group();
       try (Admin a = admin()) {
-        try (var c = share(g, t, "client.id", "me")) {
-          for (int i = 0; i < 10 && get(a.describeShareGroups(List.of(g)).all()).get(g).members().stream().noneMatch(x -> x.assignment().topicPartitions().size() == 3); i++) poll(c, 2);
+        try (KafkaShareConsumer<String, String> c = share(g, t, "client.id", "me")) {
+          until(20, "three partitions are assigned", () -> { poll(c, 1); return get(a.describeShareGroups(List.of(g)).all()).get(g).members().stream().anyMatch(x -> x.assignment().topicPartitions().size() == 3); });
           var listed = get(a.listGroups(ListGroupsOptions.forShareGroups()).all()).stream().filter(l -> l.groupId().equals(g)).findFirst().orElseThrow();
           eq(Optional.of(GroupType.SHARE), listed.type());
           eq(Optional.of(GroupState.STABLE), listed.groupState());
