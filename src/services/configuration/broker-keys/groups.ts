@@ -10,7 +10,7 @@ import {
 } from '../config-definition.ts';
 
 /** The newer kinds of groups that are served. */
-const servedKinds: ReadonlySet<string> = new Set(['consumer']);
+const servedKinds: ReadonlySet<string> = new Set(['consumer', 'share']);
 
 const nonEmptyListOf =
   (...allowed: readonly string[]): Validator =>
