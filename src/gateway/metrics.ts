@@ -15,6 +15,7 @@ import type { MetricRegistry } from '../telemetry/metrics.ts';
 import { processMetrics } from '../telemetry/process-metrics.ts';
 import { type PushedFigures, pushedMetrics } from '../telemetry/pushed-metrics.ts';
 import { quotaMetrics } from '../telemetry/quota-metrics.ts';
+import { retryMetrics } from '../telemetry/retry-metrics.ts';
 import { spaceMetrics } from '../telemetry/space-metrics.ts';
 import { type TimerFigures, timerMetrics } from '../telemetry/timer-metrics.ts';
 import type { Clock } from '../util/clock.ts';
@@ -59,6 +60,9 @@ export function addMetrics(registry: MetricRegistry, sources: MetricSources): vo
   registry.add(halfMetrics(() => features.half.figures));
   registry.add(quotaMetrics(services.quotas.figures));
   registry.add(pushedMetrics(() => pushedFigures(services.clientMetrics)));
+  registry.add(
+    retryMetrics(() => ({ ...features.retry.figures, deadLetters: features.deadLetters.written })),
+  );
   registry.add(connectionMetrics(server, (apiKey) => apiByKey(apiKey)?.name ?? String(apiKey)));
 }
 

@@ -12,7 +12,6 @@ import type { BrokerConfig } from '../services/configuration/broker-config.ts';
 import { DynamicBrokerConfig } from '../services/configuration/dynamic-broker-config.ts';
 import { FeatureLevels } from '../services/configuration/feature-levels.ts';
 import { GroupConfigs } from '../services/configuration/group-configs.ts';
-import { settingsByName } from '../services/features/delay/delay-op-step.ts';
 import { Features, type HiddenQueues } from '../services/features/features.ts';
 import { defaultFetchSettings, FetchService, type FetchSettings } from '../services/fetch/fetch-service.ts';
 import { GroupCoordinator } from '../services/groups/group-coordinator.ts';
@@ -46,7 +45,13 @@ export function buildServices(
   const config = options.config.broker;
   const dynamicConfig = new DynamicBrokerConfig(engine.catalogue, config);
   const groupConfigs = new GroupConfigs(engine.catalogue, config);
-  const topics = new TopicCatalogue({ catalogue: engine.catalogue, config, randomBytes, settingsByName });
+  let features: Features | undefined;
+  const topics = new TopicCatalogue({
+    catalogue: engine.catalogue,
+    config,
+    randomBytes,
+    settingsByName: (name, get) => features?.settingsByName(name, get) ?? new Map(),
+  });
   const shareSettings = shareSettingsFrom(config, groupConfigs);
   const shareCoordinator = new ShareCoordinator({
     engine,
@@ -65,7 +70,7 @@ export function buildServices(
     forgetShareState: (groupId) => shareCoordinator.forget(groupId, undefined),
   });
   const held = new HeldRecords({ engine });
-  const features = new Features({ engine, queues, topics, groups, groupConfigs, config, held, clock, log });
+  features = new Features({ engine, queues, topics, groups, groupConfigs, config, held, clock, log });
   const producerIds = new ProducerIds(engine.catalogue);
   const transactionSettings = transactionSettingsFrom(config);
   const openTransactions = new OpenTransactions({ engine, clock, limits: transactionSettings });

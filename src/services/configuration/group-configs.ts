@@ -6,7 +6,7 @@ import type { Catalogue } from '../../storage/engine.ts';
 import { type ApiError, apiError } from '../api-error.ts';
 import type { BrokerConfig } from './broker-config.ts';
 import { ConfigError, type ConfigValue } from './config-definition.ts';
-import { applyConfigOperations, type ConfigOperation } from './config-operations.ts';
+import { applyConfigOperations, type ConfigOperation, isApiError } from './config-operations.ts';
 import {
   checkGroupOverrides,
   describeGroupConfig,
@@ -18,6 +18,9 @@ import {
 import { changeStoredValues, decodeValues, type StoredValues } from './stored-values.ts';
 
 const keyPrefix = 'group-config/';
+
+/** What is asked of a group's settings, in force or about to be. */
+export type GroupSettingValues = Pick<GroupConfigs, 'value' | 'overrides' | 'groups'>;
 
 /** What was read of a row, until the row changes. */
 interface ReadRow {
@@ -111,7 +114,48 @@ export class GroupConfigs {
     return this.write(group, validateOnly, () => values);
   }
 
-  private write(
+  /**
+   * Asked before a change that may stand by itself is made; what it says against it is the answer (INVALID_CONFIG). `checkOnly`: the
+   * change is only asked about.
+   */
+  guard:
+    | ((
+        group: string,
+        before: GroupSettingValues,
+        after: GroupSettingValues,
+        checkOnly: boolean,
+      ) => Promise<string | undefined>)
+    | undefined;
+
+  /** The settings of a group as they would be with these values. */
+  private valuesWith(overrides: StoredValues): GroupSettingValues {
+    return {
+      value: (_, name) => groupSetting(name, overrides, this.broker).value,
+      overrides: () => overrides,
+      groups: () => [],
+    };
+  }
+
+  private async write(
+    group: string,
+    validateOnly: boolean,
+    next: (current: StoredValues) => StoredValues | ApiError,
+  ): Promise<ApiError | undefined> {
+    const { guard } = this;
+    if (guard !== undefined) {
+      const fault = await this.writeChecked(group, true, next);
+      if (fault !== undefined) return fault;
+      const before = this.overrides(group);
+      const after = next(before);
+      if (isApiError(after)) return after;
+      const trouble = await guard(group, this.valuesWith(before), this.valuesWith(after), validateOnly);
+      if (trouble !== undefined) return apiError('INVALID_CONFIG', trouble);
+      if (validateOnly) return undefined;
+    }
+    return this.writeChecked(group, validateOnly, next);
+  }
+
+  private writeChecked(
     group: string,
     validateOnly: boolean,
     next: (current: StoredValues) => StoredValues | ApiError,

@@ -9,7 +9,7 @@ export type MessageType = (typeof messageTypes)[number];
 
 export const messageTypeKey = 'rmq.message.type';
 
-type ControlHeaderFeature = 'delay' | 'half-message';
+type ControlHeaderFeature = 'delay' | 'half-message' | 'retry';
 
 const features: ReadonlyMap<string, ControlHeaderFeature> = new Map([
   ['rmq-delay-level', 'delay'],
@@ -19,6 +19,8 @@ const features: ReadonlyMap<string, ControlHeaderFeature> = new Map([
   ['rmq-txn-id', 'half-message'],
   ['rmq-producer-group', 'half-message'],
   ['rmq-txn-immunity-ms', 'half-message'],
+  ['rmq-retry-action', 'retry'],
+  ['rmq-retry-delay-ms', 'retry'],
 ]);
 
 /** What the header asks for; undefined for one that is no control header. */
@@ -29,6 +31,8 @@ export function controlHeaderFeature(name: string): ControlHeaderFeature | undef
 const takenBy: Readonly<Record<ControlHeaderFeature, readonly MessageType[]>> = {
   delay: ['DELAY', 'MIXED'],
   'half-message': ['TRANSACTION', 'MIXED'],
+  // On retry topics alone, which are told by rmq.role.
+  retry: [],
 };
 
 export function takesControlHeader(type: MessageType, feature: ControlHeaderFeature): boolean {
@@ -37,6 +41,9 @@ export function takesControlHeader(type: MessageType, feature: ControlHeaderFeat
 
 /** Why a record with this header is refused on a topic of this type. Names the setting. */
 export function refusedControlHeader(name: string, feature: ControlHeaderFeature, type: MessageType): string {
+  if (feature === 'retry') {
+    return `Header ${name} asks for what only the retry topic of a group does; rmq.role must be retry (rmq.retry.enable of the group)`;
+  }
   return `Header ${name} asks for what topics with ${messageTypeKey}=${type} do not do; ${messageTypeKey} must be ${takenBy[feature].join(' or ')}`;
 }
 
@@ -61,6 +68,8 @@ export function mayHoldControlHeader(bytes: Buffer, start: number, end: number):
     const next = bytes[at + 2];
     // d, p, t: rmq-de..., rmq-producer-group, rmq-txn...
     if (next === 0x64 || next === 0x70 || next === 0x74) return true;
+    // rmq-ret...
+    if (next === 0x72 && bytes[at + 4] === 0x74) return true;
   }
   return false;
 }

@@ -9,13 +9,16 @@ import type { AppendStep } from '../append/append-steps.ts';
 import type { BrokerSettings } from '../configuration/broker-config.ts';
 import type { GroupConfigs } from '../configuration/group-configs.ts';
 import type { GroupCoordinator } from '../groups/group-coordinator.ts';
+import type { Topic } from '../topics/topic.ts';
 import type { TopicCatalogue } from '../topics/topic-catalogue.ts';
 import type { HeldRecords } from '../transactions/held-records.ts';
 import { DeadLetterWriter } from './dead-letters/dead-letter-writer.ts';
+import { settingsByName } from './delay/delay-op-step.ts';
 import { DelayService } from './delay/delay-service.ts';
-import { committedIn, consumerReadsTopic, readsTopic } from './half-message/check-readers.ts';
+import { committedIn, consumerReadsTopic, readsTopic, topicsOf } from './half-message/check-readers.ts';
 import { HalfService } from './half-message/half-service.ts';
 import { checkTopicOf } from './half-message/half-topic-names.ts';
+import { RetryService } from './retry/retry-service.ts';
 import { HiddenTrim } from './timers/hidden-trim.ts';
 import { TimerEngine } from './timers/timer-engine.ts';
 
@@ -36,6 +39,7 @@ export interface FeatureOptions {
 export interface HiddenQueues {
   readonly delay: readonly QueueId[];
   readonly half: readonly QueueId[];
+  readonly retry: readonly QueueId[];
 }
 
 export class Features {
@@ -43,6 +47,7 @@ export class Features {
   readonly trim: HiddenTrim;
   readonly delay: DelayService;
   readonly half: HalfService;
+  readonly retry: RetryService;
   /** For whoever gives records up. */
   readonly deadLetters: DeadLetterWriter;
   /** In the order in which the append service asks them. */
@@ -50,7 +55,11 @@ export class Features {
 
   /** Made where they are not there yet. */
   static async ensureQueues(engine: StorageEngine): Promise<HiddenQueues> {
-    return { delay: await DelayService.ensureQueues(engine), half: await HalfService.ensureQueues(engine) };
+    return {
+      delay: await DelayService.ensureQueues(engine),
+      half: await HalfService.ensureQueues(engine),
+      retry: await RetryService.ensureQueues(engine),
+    };
   }
 
   constructor(options: FeatureOptions) {
@@ -75,7 +84,21 @@ export class Features {
       readUpTo: async (group) => committedIn(groups, group, topics.get(checkTopicOf(group))),
       log: options.log,
     });
-    this.steps = [...this.half.steps, ...this.delay.steps];
+    this.retry = new RetryService({
+      ...common,
+      queues: queues.retry,
+      groupConfigs,
+      deadLetters: this.deadLetters,
+      topicsRead: async (group) => topicsOf(await groups.describe(group)),
+      log: options.log,
+    });
+    this.steps = [...this.retry.steps, ...this.half.steps, ...this.delay.steps];
+  }
+
+  /** What a new topic of this name is set to: some names stand for something. */
+  settingsByName(name: string, get: (name: string) => Topic | undefined): ReadonlyMap<string, string> {
+    const byDelay = settingsByName(name, get);
+    return byDelay.size > 0 ? byDelay : this.retry.topics.settingsByName(name);
   }
 
   start(): void {

@@ -34,6 +34,7 @@ export type ResolvedTarget = DeadLetterTarget | { readonly trouble: string } | '
 
 export class DeadLetterWriter {
   private readonly options: DeadLetterWriterOptions;
+  /** By topic. */
   private readonly making = new Map<string, Promise<ResolvedTarget>>();
   /** Dead letters written since the start. */
   readonly written: Record<DeadLetterReason, number> = Object.fromEntries(
@@ -46,21 +47,28 @@ export class DeadLetterWriter {
 
   /** The same without making anything: undefined where it would have to be made first. */
   find(group: string): ResolvedTarget | undefined {
-    const settings = this.settingsOf(group);
+    return this.findAs(this.settingsOf(group));
+  }
+
+  private findAs(settings: DeadLetterSettings): ResolvedTarget | undefined {
     if (settings.topic === '') return 'none';
     const topic = this.options.topics.get(settings.topic);
     if (topic === undefined || !topic.settings.takesDeadLetters) return undefined;
     return { topic, copiesRecord: settings.copiesRecord };
   }
 
-  /** Made or set up where the group's settings let it. `trouble`: why it cannot be, in words that name the setting. */
-  async resolve(group: string): Promise<ResolvedTarget> {
-    const found = this.find(group);
+  /**
+   * Made or set up where the group's settings let it. `trouble`: why it cannot be, in words that name the setting. `values`: settings
+   * that are about to be in force.
+   */
+  async resolve(group: string, values: GroupValues = this.options.groupConfigs): Promise<ResolvedTarget> {
+    const settings = deadLetterSettingsOf(values, this.options.config, group);
+    const found = this.findAs(settings);
     if (found !== undefined) return found;
-    let making = this.making.get(group);
+    let making = this.making.get(settings.topic);
     if (making === undefined) {
-      making = this.make(this.settingsOf(group)).finally(() => this.making.delete(group));
-      this.making.set(group, making);
+      making = this.make(settings).finally(() => this.making.delete(settings.topic));
+      this.making.set(settings.topic, making);
     }
     return making;
   }

@@ -31,7 +31,7 @@ export interface DelayDeliveryOptions {
 const entryOverheadBytes = 512;
 
 export class DelayDelivery implements TimerHandler {
-  readonly name = 'delayed_delivery';
+  readonly name: string = 'delayed_delivery';
   private readonly options: DelayDeliveryOptions;
 
   constructor(options: DelayDeliveryOptions) {

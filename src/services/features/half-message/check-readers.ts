@@ -32,6 +32,15 @@ export function consumerReadsTopic(
   );
 }
 
+/** All topics that members subscribe to. */
+export function topicsOf({
+  members,
+  protocolType,
+}: Pick<DescribeGroupsResponseDescribedGroupInput, 'members' | 'protocolType'>): readonly string[] {
+  if (protocolType !== 'consumer') return [];
+  return [...new Set(members.flatMap(({ memberMetadata }) => subscribedTopics(memberMetadata) ?? []))];
+}
+
 /** Of a consumer's subscription, all versions; undefined where it is none. */
 function subscribedTopics(metadata: Uint8Array): readonly string[] | undefined {
   const bytes = Buffer.from(metadata.buffer, metadata.byteOffset, metadata.byteLength);

@@ -1,6 +1,6 @@
 /** A group's settings for records that fail, as the code uses them. */
 import type { BrokerSettings } from '../../configuration/broker-config.ts';
-import type { GroupConfigs } from '../../configuration/group-configs.ts';
+import type { GroupSettingValues } from '../../configuration/group-configs.ts';
 import { featureTopicName } from '../feature-topics.ts';
 import { parseDelays, type RetrySchedule } from './retry-schedule.ts';
 
@@ -17,7 +17,7 @@ export interface RetrySettings {
   readonly topic: string;
 }
 
-export type GroupValues = Pick<GroupConfigs, 'value' | 'overrides' | 'groups'>;
+export type GroupValues = GroupSettingValues;
 
 export function isRetryEnabled(groups: GroupValues, group: string): boolean {
   return groups.value(group, 'rmq.retry.enable') === true;

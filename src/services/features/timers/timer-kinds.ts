@@ -8,4 +8,8 @@ export const timerKinds = {
   halfCheck: 3,
   /** How a half message ended need not be remembered any longer. */
   halfOutcome: 4,
+  /** A record that failed: delivers it again in its group's retry topic. */
+  retryDelivery: 5,
+  /** That a delivery failed need not be remembered any longer. */
+  retrySeen: 6,
 } as const;
