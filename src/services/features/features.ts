@@ -87,6 +87,7 @@ export class Features {
     this.retry = new RetryService({
       ...common,
       queues: queues.retry,
+      held,
       groupConfigs,
       deadLetters: this.deadLetters,
       topicsRead: async (group) => topicsOf(await groups.describe(group)),

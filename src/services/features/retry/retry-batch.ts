@@ -30,6 +30,8 @@ import { longestRetryDelayMs } from './retry-schedule.ts';
 export interface Nack {
   /** Of the record in its batch. */
   readonly index: number;
+  /** As it was produced. */
+  readonly record: RetriedRecord;
   /** What failed: where it lies, or the record itself. */
   readonly failed: { readonly place: RecordPlace } | { readonly record: RetriedRecord };
   readonly action: 'retry' | 'dlq';
@@ -109,8 +111,11 @@ function readNack(
     };
   }
   const error = found.get(errorHeader);
+  const timestamp = addInt64(baseTimestamp, cursor.timestampDelta);
+  const record = { key: cursor.key(), value: cursor.value(), headers, timestamp, codec };
   const common = {
     index: cursor.index,
+    record,
     action: actionText,
     delayMs,
     error: error == null ? undefined : errorValue(error),
@@ -119,11 +124,7 @@ function readNack(
   const origin = found.get(originHeader);
   // A retry that is copied whole says where it came from too: a record without a value is no pointer then.
   const isPointer = cursor.valueLength < 0 && origin !== undefined && !found.has(retryTopicHeader);
-  if (!isPointer) {
-    const timestamp = addInt64(baseTimestamp, cursor.timestampDelta);
-    const record = { key: cursor.key(), value: cursor.value(), headers, timestamp, codec };
-    return { ...common, failed: { record } };
-  }
+  if (!isPointer) return { ...common, failed: { record } };
   const place = readPlace(origin);
   if (place === undefined) {
     return { fault: `Header ${originHeader} must be <topic>/<partition>/<offset>, not ${shown(origin)}` };

@@ -6,6 +6,7 @@ import type { AppendStep } from '../../append/append-steps.ts';
 import type { GroupConfigs } from '../../configuration/group-configs.ts';
 import { ensureHiddenQueues } from '../../topics/hidden-queues.ts';
 import type { TopicDirectory } from '../../topics/topic.ts';
+import { type HeldRecords, heldFeatures } from '../../transactions/held-records.ts';
 import type { DeadLetterWriter } from '../dead-letters/dead-letter-writer.ts';
 import { DelayDelivery } from '../delay/delay-delivery.ts';
 import type { FeatureTopics } from '../feature-topic-maker.ts';
@@ -13,6 +14,8 @@ import type { HiddenTrim } from '../timers/hidden-trim.ts';
 import type { Discard, FirePlan, TimerEngine, TimerHandler } from '../timers/timer-engine.ts';
 import { timerKinds } from '../timers/timer-kinds.ts';
 import type { Timer } from '../timers/timer-row.ts';
+import { RetryHeld, RetryIntake } from './retry-held.ts';
+import { type RetryPlan, RetryPlanner } from './retry-planner.ts';
 import { RetryStep } from './retry-step.ts';
 import { RetryTopics } from './retry-topics.ts';
 import { seenToForget } from './seen-row.ts';
@@ -24,6 +27,8 @@ export interface RetryServiceOptions {
   readonly topics: Pick<TopicDirectory, 'get' | 'byId'> & FeatureTopics;
   readonly timers: TimerEngine;
   readonly trim: HiddenTrim;
+  /** Where what a transaction says waits for its end; without, no transaction may say anything. */
+  readonly held?: Pick<HeldRecords, 'register'> | undefined;
   readonly groupConfigs: GroupConfigs;
   readonly deadLetters: DeadLetterWriter;
   /** The topics that members of the group read now. */
@@ -73,7 +78,14 @@ export class RetryService {
     timers.register(timerKinds.retrySeen, new SeenExpiry());
     trim.watch(queues);
     const random = options.random ?? Math.random;
-    this.step = new RetryStep({ engine, clock, timers, queues, topics, groupConfigs, deadLetters, random });
+    const planner = new RetryPlanner({ engine, clock, queues, topics, deadLetters, random });
+    this.step = new RetryStep({ engine, timers, queues, groupConfigs, deadLetters, planner });
+    const done = (plan: RetryPlan): void => this.step.count(plan);
+    timers.register(
+      timerKinds.retryIntake,
+      new RetryIntake({ engine, topics, groupConfigs, planner, clock, log, done }),
+    );
+    options.held?.register(heldFeatures.retryPointer, new RetryHeld(timers, clock));
     this.steps = [this.step];
   }
 

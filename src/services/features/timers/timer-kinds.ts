@@ -12,4 +12,6 @@ export const timerKinds = {
   retryDelivery: 5,
   /** That a delivery failed need not be remembered any longer. */
   retrySeen: 6,
+  /** A committed transaction tells of a failure: counts it. */
+  retryIntake: 7,
 } as const;

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { decodeRecords } from '../../../../protocol/records/batch-records.ts';
 import type { CodecName } from '../../../../protocol/records/compression.ts';
-import { batchSizeBytes } from '../../../../protocol/records/record-batch.ts';
+import { batchIsControl, batchSizeBytes } from '../../../../protocol/records/record-batch.ts';
 import { buildRecordBatch, type RecordInput } from '../../../../protocol/records/record-batch-builder.ts';
 import type { PartitionAppendResult } from '../../../../src/services/append/append-result.ts';
 import { AppendService } from '../../../../src/services/append/append-service.ts';
@@ -10,7 +10,14 @@ import { BrokerConfig } from '../../../../src/services/configuration/broker-conf
 import { configOperations } from '../../../../src/services/configuration/config-operations.ts';
 import { GroupConfigs } from '../../../../src/services/configuration/group-configs.ts';
 import { Features, type HiddenQueues } from '../../../../src/services/features/features.ts';
+import { GroupCoordinator } from '../../../../src/services/groups/group-coordinator.ts';
+import { groupSettingsFrom } from '../../../../src/services/groups/group-settings.ts';
+import { ProducerIds } from '../../../../src/services/producers/producer-ids.ts';
 import { TopicCatalogue } from '../../../../src/services/topics/topic-catalogue.ts';
+import { HeldRecords } from '../../../../src/services/transactions/held-records.ts';
+import { OpenTransactions } from '../../../../src/services/transactions/open-transactions.ts';
+import { TransactionCoordinator } from '../../../../src/services/transactions/transaction-coordinator.ts';
+import { transactionSettingsFrom } from '../../../../src/services/transactions/transaction-settings.ts';
 import type { StorageEngine } from '../../../../src/storage/engine.ts';
 import type { VirtualClock } from '../../../../src/util/clock.ts';
 import { type Log, silentLog } from '../../../../src/util/log.ts';
@@ -38,10 +45,13 @@ export interface RetryBrokerOptions {
   readonly log?: Log;
 }
 
+const fewPartitions = { 'transaction.state.log.num.partitions': '2', 'offsets.topic.num.partitions': '2' };
+
 export interface ProduceOptions {
   readonly codec?: CodecName;
   readonly producer?: readonly [id: number, sequence: number];
   readonly partition?: number;
+  readonly transaction?: { readonly id: string; readonly epoch: number };
 }
 
 export class RetryBroker {
@@ -50,12 +60,17 @@ export class RetryBroker {
   readonly topics: TopicCatalogue;
   readonly groupConfigs: GroupConfigs;
   readonly features: Features;
+  readonly held: HeldRecords;
+  readonly groups: GroupCoordinator;
+  readonly open: OpenTransactions;
+  readonly transactions: TransactionCoordinator;
   readonly appends: AppendService;
 
   /** With the topic orders of two partitions, where it is not there yet. */
   static async start(options: RetryBrokerOptions): Promise<RetryBroker> {
     const broker = new RetryBroker(options, await Features.ensureQueues(options.engine));
     if (broker.topics.get('orders') === undefined) await broker.create('orders', 2);
+    await broker.transactions.start();
     broker.features.timers.start();
     return broker;
   }
@@ -65,7 +80,7 @@ export class RetryBroker {
     this.engine = engine;
     this.clock = clock;
     const log = options.log ?? silentLog;
-    const config = new BrokerConfig(new Map(Object.entries(options.settings ?? {})));
+    const config = new BrokerConfig(new Map(Object.entries({ ...fewPartitions, ...options.settings })));
     this.groupConfigs = new GroupConfigs(engine.catalogue, config);
     this.topics = new TopicCatalogue({
       catalogue: engine.catalogue,
@@ -73,20 +88,43 @@ export class RetryBroker {
       randomBytes,
       settingsByName: (name, get) => this.features.settingsByName(name, get),
     });
-    const groups = { describe: async () => ({ members: [], protocolType: '' }) as never };
+    const settings = transactionSettingsFrom(config);
+    this.groups = new GroupCoordinator({
+      engine,
+      directory: this.topics,
+      clock,
+      log,
+      settings: groupSettingsFrom(config),
+    });
+    this.held = new HeldRecords({ engine });
     const common = { engine, topics: this.topics, groupConfigs: this.groupConfigs, config, clock, log };
-    this.features = new Features({ ...common, queues, groups });
+    this.features = new Features({ ...common, queues, groups: this.groups, held: this.held });
+    this.open = new OpenTransactions({ engine, clock, limits: settings });
+    this.transactions = new TransactionCoordinator({
+      engine,
+      clock,
+      log,
+      settings,
+      directory: this.topics,
+      producerIds: new ProducerIds(engine.catalogue),
+      groups: this.groups,
+      open: this.open,
+      held: this.held,
+    });
     this.appends = new AppendService({
       engine,
       topics: this.topics,
       clock,
       settings: { flushPolicy: 'acks' },
       steps: this.features.steps,
+      transactions: this.transactions,
     });
   }
 
-  stop(): Promise<void> {
-    return this.features.close();
+  async stop(): Promise<void> {
+    await this.features.close();
+    await this.transactions.close();
+    await this.groups.close();
   }
 
   async create(name: string, partitions: number, overrides: Record<string, string> = {}): Promise<void> {
@@ -118,9 +156,18 @@ export class RetryBroker {
       codec: options.codec ?? 'none',
       ...(options.producer === undefined
         ? {}
-        : { producerId: options.producer[0], producerEpoch: 0, baseSequence: options.producer[1] }),
+        : {
+            producerId: options.producer[0],
+            producerEpoch: options.transaction?.epoch ?? 0,
+            baseSequence: options.producer[1],
+          }),
+      transactional: options.transaction !== undefined,
     });
-    const request = this.appends.begin({ version: 9, acks: -1, transactionalId: null });
+    const request = this.appends.begin({
+      version: 12,
+      acks: -1,
+      transactionalId: options.transaction?.id ?? null,
+    });
     request.add(this.topics.get(topic)!, options.partition ?? 0, batch);
     const [result] = await request.run();
     return result!;
@@ -150,6 +197,7 @@ export class RetryBroker {
         if (result.outcome !== 'read') throw new Error(result.outcome);
         const bytes = Buffer.concat(result.payloads);
         for (let at = 0; at < bytes.length; at += batchSizeBytes(bytes, at)) {
+          if (batchIsControl(bytes, at)) continue;
           for (const record of decodeRecords(bytes, at)) {
             const headers = record.headers.map((each) => [each.key.toString(), each.value?.toString() ?? '']);
             if (new Set(headers.map(([name]) => name)).size < headers.length)

@@ -274,6 +274,74 @@ describe('a record that fails', () => {
   });
 });
 
+describe('a failure that is told of in a Kafka transaction', () => {
+  async function inTransaction() {
+    const broker = await withGroup({ 'rmq.retry.max.times': '1' });
+    await broker.transactions.ensureTopic();
+    await broker.produce('orders', [{ value: 'a' }, { value: 'b' }]);
+    const facts = await broker.transactions.initProducerId('tx', 60_000, undefined);
+    const send = (records: Parameters<RetryBroker['produce']>[1], sequence = 0) =>
+      broker.produce('retry.g', records, {
+        producer: [facts.producerId, sequence],
+        transaction: { id: 'tx', epoch: facts.producerEpoch },
+      });
+    const end = (isCommit: boolean) => broker.transactions.endTransaction('tx', facts, isCommit, false);
+    return { broker, send, end };
+  }
+
+  it('counts when it is committed, and then as any other', async () => {
+    const { broker, send, end } = await inTransaction();
+    const records = [
+      pointer('orders/0/0', { 'rmq-error': 'e' }),
+      { value: 'copied', headers: { 'rmq-reconsume-times': '1' } },
+    ];
+    expect(await send(records)).toMatchObject(hidden);
+    expect(await send([pointer('orders/0/0')], 2)).toMatchObject(hidden);
+    await broker.pass(30_000);
+    expect([await broker.read('retry.g'), await broker.read('dlq.g')]).toEqual([[], []]);
+    expect((await end(true)).errorCode).toBe(0);
+    await broker.pass(0);
+    expect(await broker.read('dlq.g')).toMatchObject([
+      { value: 'copied', headers: { 'rmq-dlq-reason': 'exhausted' } },
+    ]);
+    await broker.pass(9_999);
+    expect(await broker.read('retry.g')).toEqual([]);
+    await broker.pass(1);
+    // The second word of the same failure is none.
+    expect(await broker.read('retry.g')).toMatchObject([
+      { value: 'a', headers: { 'rmq-reconsume-times': '1', 'rmq-error': 'e', 'rmq-origin': 'orders/0/0' } },
+    ]);
+    expect(broker.features.retry.figures).toMatchObject({ scheduled: 1 });
+  });
+
+  it('is nothing when it is aborted', async () => {
+    const { broker, send, end } = await inTransaction();
+    await send([pointer('orders/0/0'), pointer('orders/0/1', { 'rmq-retry-action': 'dlq' })]);
+    expect((await end(false)).errorCode).toBe(0);
+    await broker.pass(100_000);
+    expect([await broker.read('retry.g'), await broker.read('dlq.g')]).toEqual([[], []]);
+    expect(broker.features.retry.figures).toMatchObject({ scheduled: 0 });
+    // And nothing remembers it.
+    await broker.nack('g', 'orders/0/0');
+    await broker.pass(10_000);
+    expect(await broker.read('retry.g')).toHaveLength(1);
+  });
+
+  it('is refused at once where it could never be, and dead where that shows at the commit only', async () => {
+    const { broker, send, end } = await inTransaction();
+    expect((await send([pointer('nothing/0/0')])).errorMessage).toMatch('There is no nothing-0');
+    expect(await send([pointer('orders/0/99')])).toMatchObject(hidden);
+    expect((await end(true)).errorCode).toBe(0);
+    await broker.pass(0);
+    expect(await broker.read('dlq.g')).toMatchObject([
+      {
+        value: null,
+        headers: { 'rmq-dlq-reason': 'origin-gone', 'rmq-error': 'orders-0 has no offset 99 (rmq-origin)' },
+      },
+    ]);
+  });
+});
+
 describe('retries of one group', () => {
   it('never reach another, and wait when the broker starts again', async () => {
     const broker = await withGroup();
