@@ -94,7 +94,7 @@ export class RetryBroker {
       directory: this.topics,
       clock,
       log,
-      settings: groupSettingsFrom(config),
+      settings: groupSettingsFrom(config, this.groupConfigs),
     });
     this.held = new HeldRecords({ engine });
     const common = { engine, topics: this.topics, groupConfigs: this.groupConfigs, config, clock, log };
