@@ -37,10 +37,11 @@ def produce(topic, messages, **config):
 
 
 def consumer(group=None, **config):
+    # In the consumer protocol (KIP-848) these are settings of the broker.
+    timing = {} if config.get("group_protocol") == "consumer" else {"session.timeout.ms": 10000, "heartbeat.interval.ms": 500}
     return Consumer({
         "bootstrap.servers": ADDRESS, "group.id": group or unique("g"), "auto.offset.reset": "earliest",
-        "session.timeout.ms": 10000, "heartbeat.interval.ms": 500, "fetch.wait.max.ms": 100,
-        **{k.replace("_", "."): v for k, v in config.items()}})
+        "fetch.wait.max.ms": 100, **timing, **{k.replace("_", "."): v for k, v in config.items()}})
 
 
 def read(topic, count, seconds=30, partitions=(0,)):
@@ -96,7 +97,7 @@ def idempotent():
     assert [int(m.value()) for m in read(topic, total, 60)] == list(range(total))
 
 
-def group_shares(strategy):
+def group_shares(**how):
     def body():
         topic, group = create(6), unique("g")
         total = 3000 if SHORT else 30000
@@ -105,7 +106,7 @@ def group_shares(strategy):
         class Member(threading.Thread):
             def __init__(self):
                 super().__init__(daemon=True)
-                self.consumer = consumer(group, partition_assignment_strategy=strategy)
+                self.consumer = consumer(group, **how)
                 self.leave, self.owned = threading.Event(), 0
                 self.consumer.subscribe([topic])
                 self.start()
@@ -138,10 +139,10 @@ def group_shares(strategy):
     return body
 
 
-def static_member():
+def static_member(**how):
     topic, group = create(2), unique("g")
     def session():
-        c = consumer(group, group_instance_id="one")
+        c = consumer(group, group_instance_id="one", **how)
         c.subscribe([topic])
         until(30, "an assignment", lambda: (c.poll(0.1), len(c.assignment()) == 2)[1])
         member = c.memberid()
@@ -149,8 +150,44 @@ def static_member():
         return member
     session()
     session()
+    if how:
+        return  # A static member that is away makes the group `Reconciling`, a state that this client does not know.
     described = admin.describe_consumer_groups([group])[group].result(20)
     assert described.state.name in ("STABLE", "EMPTY", "PREPARING_REBALANCING"), described.state
+
+
+def group_survives():
+    """Members, their epochs and their offsets are there again after the broker was killed."""
+    topic, group = create(4), unique("g")
+    c = consumer(group, group_protocol="consumer", enable_auto_commit=False)
+    c.subscribe([topic])
+    until(40, "an assignment", lambda: (c.poll(0.1), len(c.assignment()) == 4)[1])
+    produce(topic, [(None, b"%d" % i, None, i % 4) for i in range(40)])
+    seen = []
+    read_on = lambda: seen.extend(m.value() for m in c.consume(100, 0.2) if m.error() is None)
+    until(30, "forty read", lambda: (read_on(), len(seen) >= 40)[1])
+    c.commit(asynchronous=False)
+    restart_broker()
+    produce(topic, [(None, b"%d" % i, None, i % 4) for i in range(40, 80)])
+    until(60, "eighty read", lambda: (read_on(), len(seen) >= 80)[1])
+    c.commit(asynchronous=False)
+    c.close()
+    assert sorted(int(v) for v in seen) == list(range(80)), seen
+    described = admin.describe_consumer_groups([group])[group].result(20)
+    assert described.state.name == "EMPTY", described.state
+
+
+def topics_by_pattern():
+    prefix = unique("pattern")
+    first = f"{prefix}-a"
+    admin.create_topics([NewTopic(first, 1, 1)])[first].result(20)
+    c = consumer(group_protocol="consumer")
+    c.subscribe([f"^{prefix}-[ab]$"])
+    until(40, "the first topic", lambda: (c.poll(0.1), len(c.assignment()) == 1)[1])
+    second = f"{prefix}-b"
+    admin.create_topics([NewTopic(second, 1, 1), ])[second].result(20)
+    until(60, "the second topic", lambda: (c.poll(0.1), len(c.assignment()) == 2)[1])
+    c.close()
 
 
 def commits_survive():
@@ -265,7 +302,14 @@ for level in ("0", "1", "all"):
     scenario(f"acks {level}", acks(level))
 scenario("idempotent producer keeps order over many batches", idempotent)
 for strategy in ("range", "roundrobin", "cooperative-sticky"):
-    scenario(f"two members share six partitions, one takes over ({strategy})", group_shares(strategy))
+    scenario(f"two members share six partitions, one takes over ({strategy})", group_shares(partition_assignment_strategy=strategy))
+for assignor in ("uniform",) if SHORT else ("uniform", "range"):
+    how = {"group_protocol": "consumer", "group_remote_assignor": assignor}
+    scenario(f"consumer protocol: two members share six partitions, one takes over ({assignor})", group_shares(**how))
+scenario("consumer protocol: a group survives a killed broker", group_survives)
+if not SHORT:
+    scenario("consumer protocol: static member comes back", lambda: static_member(group_protocol="consumer"))
+    scenario("consumer protocol: topics by pattern", topics_by_pattern)
 scenario("static member comes back", static_member)
 scenario("commits survive a killed broker, metadata too", commits_survive)
 scenario("offsets by time and watermarks", offsets_for_times)

@@ -8,6 +8,7 @@ public final class Main {
     Producers.producers();
     Consumers.consumers();
     Groups.groups("classic");
+    Groups.groups("consumer");
     Transactions.transactions();
     Admins.admins();
     System.exit(0);
