@@ -357,12 +357,12 @@ describe('migration', () => {
   function classicRound(h: GroupHarness, memberId: string): { generation: number; partitions: string[] } {
     const { answer } = h.join({ memberId, protocols: [['range', subscription('orders')]] });
     expect(errorName(answer.errorCode)).toBe('NONE');
-    const synced = h.sync(memberId, answer.generationId).answer;
+    const synced = h.sync(memberId, answer.generationId!).answer;
     expect(errorName(synced.errorCode)).toBe('NONE');
     const reader = new ByteReader(Buffer.from(synced.assignment));
     const { assignedPartitions } = consumerProtocolAssignment.decode(reader, reader.int16('version'));
     return {
-      generation: answer.generationId,
+      generation: answer.generationId!,
       partitions: assignedPartitions
         .flatMap(({ topic, partitions }) => partitions.map((one) => `${topic}-${one}`))
         .sort(),
