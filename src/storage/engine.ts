@@ -205,7 +205,10 @@ export interface RewriteRequest {
 }
 
 export interface RewriteResult {
-  /** What was offered ends here; at most what was asked for. Less where the engine could not reach further now. */
+  /**
+   * What was offered ends here; at most what was asked for, also where that lies before the queue's start. Less where the engine could
+   * not reach further now (see rewriteReach), or the queue ends before it.
+   */
   readonly untilOffset: number;
   /** Payload bytes of the entries that were offered, and of what is there in their place. */
   readonly bytesBefore: number;
@@ -379,6 +382,11 @@ export interface StorageEngine {
    * other. Rejects where the disk does not let it (nothing has changed then), where `decide` throws, and when the engine is closing.
    */
   rewrite(requests: readonly RewriteRequest[]): Promise<readonly (RewriteResult | undefined)[]>;
+  /**
+   * How far a rewrite of the queue would reach now, of what is asked for: at most `untilOffset`, and where entries before it cannot be
+   * rewritten yet the offset of the first of them. Changes nothing, and promises nothing: it may be another in a moment.
+   */
+  rewriteReach(queue: QueueId, untilOffset: number): Promise<number>;
 
   index(name: string): OrderedIndex;
   /** Embedded always grants it. */

@@ -25,6 +25,7 @@ import { type CompactionCheckpoint, CompactionCheckpoints } from './compaction-c
 import { LogParts, type PartLimits } from './log-parts.ts';
 import { OffsetMap, offsetMapSlotBytes } from './offset-map.ts';
 import { type Selection, select } from './selection.ts';
+import { StateTransactions } from './state-transactions.ts';
 import { TransactionTrail } from './transaction-trail.ts';
 import { WorkSlices } from './work-slices.ts';
 
@@ -43,6 +44,8 @@ const maxPartitionsAtOnce = 256;
 const entriesAtOnce = 500;
 /** Pause after a round that cleaned something, where the backoff is longer. */
 const busyPauseMs = 1000;
+/** Where state of coordinators is cut into parts: whoever reads it at a start reads about what lives, and this. */
+const statePartBytes = 1024 * 1024;
 /** A single map is no smaller than this, however many share the memory. */
 const leastMapBytes = 64 * offsetMapSlotBytes;
 
@@ -51,6 +54,8 @@ interface Tracked {
   firstDirtyOffset: number;
   deleteHorizonMs: number | undefined;
   parts: LogParts;
+  /** Of internal topics: where transactions began and ended. */
+  transactions: StateTransactions | undefined;
 }
 
 interface DuePartition {
@@ -252,7 +257,7 @@ export class CompactionService {
         if (this.uncleanable.has(queue)) continue;
         const pause = slices.spend(1024);
         if (pause !== undefined) await pause;
-        const inspected = await this.inspect(queue, topic.settings, slices);
+        const inspected = await this.inspect(queue, topic, slices);
         if (inspected === undefined) continue;
         const { tracked, selection } = inspected;
         maxDirtyRatio = Math.max(maxDirtyRatio, selection.dirtyRatio);
@@ -267,10 +272,10 @@ export class CompactionService {
 
   private async inspect(
     queue: QueueId,
-    settings: TopicSettings,
+    { settings, isInternal }: Topic,
     slices: WorkSlices,
   ): Promise<{ readonly tracked: Tracked; readonly selection: Selection } | undefined> {
-    const { engine, clock, stableOffsets } = this.options;
+    const { engine, clock } = this.options;
     const bounds = await engine.bounds(queue);
     if (bounds === undefined) return undefined;
     const { startOffset, visibleEndOffset } = bounds;
@@ -282,6 +287,7 @@ export class CompactionService {
         firstDirtyOffset,
         deleteHorizonMs: checkpoint?.deleteHorizonMs,
         parts: new LogParts(firstDirtyOffset),
+        transactions: undefined,
       };
       this.tracked.set(queue, tracked);
     }
@@ -289,7 +295,7 @@ export class CompactionService {
       tracked.firstDirtyOffset = startOffset;
       tracked.parts = new LogParts(startOffset);
     }
-    const limits = partLimits(settings);
+    const limits = partLimits(settings, isInternal);
     const { parts } = tracked;
     while (parts.walkedTo < visibleEndOffset) {
       const entries = await engine.entries(queue, parts.walkedTo, entriesAtOnce);
@@ -301,18 +307,59 @@ export class CompactionService {
     }
     const nowMs = clock.nowMs();
     parts.closeQuiet(nowMs, limits);
-    const selection = select(
-      {
-        firstDirtyOffset: tracked.firstDirtyOffset,
-        parts,
-        lastStableOffset: stableOffsets.lastStableOffset(queue, visibleEndOffset),
-        sizeBytes: await engine.sizeBytes(queue),
-        deleteHorizonMs: tracked.deleteHorizonMs,
-      },
-      settings,
-      nowMs,
-    );
+    const { firstDirtyOffset, deleteHorizonMs } = tracked;
+    const sizeBytes = await engine.sizeBytes(queue);
+    const selectUntil = (lastStableOffset: number): Selection =>
+      select({ firstDirtyOffset, parts, lastStableOffset, sizeBytes, deleteHorizonMs }, settings, nowMs);
+    let selection = selectUntil(visibleEndOffset);
+    if (!selection.isDue) return { tracked, selection };
+    // Only for what is due otherwise: these are asked of the disk.
+    if (isInternal && !(await this.scanTransactions(queue, tracked, startOffset, slices))) return undefined;
+    const stable = this.stableOffsets(tracked).lastStableOffset(queue, visibleEndOffset);
+    if (stable < selection.untilOffset) selection = selectUntil(stable);
+    const reach = await engine.rewriteReach(queue, selection.untilOffset);
+    if (reach < selection.untilOffset) selection = selectUntil(Math.min(stable, reach));
     return { tracked, selection };
+  }
+
+  /** Where transactions stand: known of partitions that clients write to, read from the partition where coordinators do. */
+  private stableOffsets(tracked: Tracked): StableOffsets {
+    return tracked.transactions ?? this.options.stableOffsets;
+  }
+
+  /** False where the partition cannot be read now. */
+  private async scanTransactions(
+    queue: QueueId,
+    tracked: Tracked,
+    startOffset: number,
+    slices: WorkSlices,
+  ): Promise<boolean> {
+    const { engine, config } = this.options;
+    if (tracked.transactions === undefined || tracked.transactions.scannedTo < startOffset) {
+      tracked.transactions = new StateTransactions(startOffset);
+    }
+    const { transactions } = tracked;
+    for (;;) {
+      const read = await engine.read(queue, {
+        fromOffset: transactions.scannedTo,
+        maxBytes: Math.max(1, config.int('log.cleaner.io.buffer.size')),
+        atLeastOne: true,
+      });
+      // A damaged batch is found again by the pass, which says so.
+      if (read.outcome === 'damaged') return true;
+      if (read.outcome !== 'read' || this.closed) return false;
+      try {
+        if (read.payloads.length === 0) return true;
+        for (const payload of read.payloads) transactions.add(payload);
+      } catch (error) {
+        if (error instanceof RecordError) return true;
+        throw error;
+      } finally {
+        read.release();
+      }
+      const pause = slices.spend(read.sizeBytes);
+      if (pause !== undefined) await pause;
+    }
   }
 
   /** Partitions from `from` on whose maps find room together; at least one. */
@@ -369,7 +416,8 @@ export class CompactionService {
         const { queue } = pass.mapped.due;
         rows.set(queue, this.advance(pass, result.untilOffset));
         const { emptied } = pass.transactions;
-        if (emptied.length > 0) await this.options.stableOffsets.forgetAborted?.(queue, emptied);
+        const { tracked } = pass.mapped.due;
+        if (emptied.length > 0) await this.stableOffsets(tracked).forgetAborted?.(queue, emptied);
       }
       this.totals.bytesBefore += bytesBefore;
       this.totals.bytesAfter += bytesAfter;
@@ -405,8 +453,9 @@ export class CompactionService {
 
   /** Reads what is dirty and remembers the newest offset of each key, as far as the map goes. */
   private async mapNewest(due: DuePartition): Promise<MappedPartition> {
-    const { engine, config, clock, stableOffsets } = this.options;
+    const { engine, config, clock } = this.options;
     const { queue, tracked, selection } = due;
+    const stableOffsets = this.stableOffsets(tracked);
     const untilOffset = selection.untilOffset;
     const from = tracked.firstDirtyOffset;
     const map = new OffsetMap({
@@ -457,9 +506,10 @@ export class CompactionService {
 
   /** What the engine is to do for one partition. */
   private async passOf(mapped: MappedPartition): Promise<PartitionPass> {
-    const { engine, clock, stableOffsets } = this.options;
+    const { engine, clock } = this.options;
     const { due, map, latestOffset, untilOffset } = mapped;
-    const { queue, topic } = due;
+    const { queue, topic, tracked } = due;
+    const stableOffsets = this.stableOffsets(tracked);
     const bounds = await engine.bounds(queue);
     const startOffset = bounds?.startOffset ?? 0;
     const lastOffsets = new Map<number, number>();
@@ -503,6 +553,7 @@ export class CompactionService {
     const { deleteHorizonMs } = pass.counts;
     tracked.firstDirtyOffset = firstDirtyOffset;
     tracked.deleteHorizonMs = Number.isFinite(deleteHorizonMs) ? deleteHorizonMs : undefined;
+    tracked.transactions?.cleanedTo(firstDirtyOffset);
     if (!tracked.parts.cleanedTo(firstDirtyOffset)) tracked.parts = new LogParts(firstDirtyOffset);
     return { firstDirtyOffset, deleteHorizonMs: tracked.deleteHorizonMs };
   }
@@ -576,14 +627,13 @@ function mapBatch(
   }
 }
 
-function isCompacted({ isInternal, settings }: Topic): boolean {
-  // Internal topics are kept short by their coordinators.
-  return settings.cleanupCompact && !isInternal;
+function isCompacted({ settings }: Topic): boolean {
+  return settings.cleanupCompact;
 }
 
-function partLimits(settings: TopicSettings): PartLimits {
+function partLimits(settings: TopicSettings, isInternal: boolean): PartLimits {
   return {
-    segmentBytes: settings.segmentBytes,
+    segmentBytes: isInternal ? Math.min(settings.segmentBytes, statePartBytes) : settings.segmentBytes,
     segmentMs: Math.min(settings.segmentMs, settings.maxCompactionLagMs),
   };
 }

@@ -192,6 +192,7 @@ export class CoordinatorRuntime<StateRecord, Machine extends CoordinatorMachine<
       limits,
       format,
       createMachine,
+      isCompacted: () => this.#options.directory.get(topic.name)?.settings.cleanupCompact === true,
       endOfTurn: endOfTurn ?? ((action) => setImmediate(action)),
       onClosed: () => {
         if (this.#shards.get(partition.index) === shard) this.#shards.delete(partition.index);

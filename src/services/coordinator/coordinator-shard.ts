@@ -1,7 +1,8 @@
 /**
  * One partition of an internal topic with the state machine that lives on it: reads it when it is first used, runs commands one
- * after the other, gathers what they append within one turn of the event loop into one append group, holds back every answer
- * until what it rests on is durable, and keeps the log short by writing the state anew and trimming what is before.
+ * after the other, gathers what they append within one turn of the event loop into one append group, and holds back every answer
+ * until what it rests on is durable. Where the topic is not compacted it keeps the log short by writing the state anew and
+ * trimming what is before.
  *
  * Appends are pipelined: commands go on while earlier groups are in flight. Where one is refused, whatever was built on it must
  * not be trusted: the machine is thrown away, everyone who waits is told to come again, and the log is read once all appends in
@@ -41,6 +42,8 @@ export interface ShardOptions<StateRecord, Machine extends CoordinatorMachine<St
   readonly limits: CoordinatorLimits;
   readonly format: StateRecordFormat<StateRecord>;
   readonly createMachine: (timers: MachineTimers<StateRecord>) => Machine;
+  /** The partition is compacted by others, as a topic is: the shard does not shorten its log. Asked again and again. */
+  readonly isCompacted: () => boolean;
   /** Calls back at the end of the present turn of the event loop. */
   readonly endOfTurn: (action: () => void) => void;
   /** The shard is of no use any more: its queue or its lease is gone. */
@@ -172,6 +175,8 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
   #trimmedEntries = 0;
   #snapshotBytes = 0;
   #snapshotRuns = false;
+  /** Something in the log could not be read. */
+  #isDamaged = false;
   /** A snapshot stands in the log, and what is before it could not be trimmed yet. */
   #trimDue: LogPlace | undefined;
   /** After a failure the log grows by a piece before the next attempt. */
@@ -525,6 +530,7 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
   ): Promise<{ readonly records: number; readonly entries: number }> {
     const { engine, log, name, format } = this.#options;
     let records = 0;
+    this.#isDamaged = false;
     let entries = 0;
     const bounds = await engine.bounds(queue);
     if (bounds === undefined) throw new Error(`${name} has no queue`);
@@ -544,6 +550,7 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
           'Records of a coordinator fail their check and are passed over',
         );
         offset = read.nextOffset;
+        this.#isDamaged = true;
         continue;
       }
       if (read.outcome !== 'read') throw new Error(`${name} cannot be read at ${offset}: ${read.outcome}`);
@@ -573,6 +580,8 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
 
   #snapshotWhenDue(): void {
     if (this.#snapshotRuns || this.#state !== 'active') return;
+    // Compaction stops before what cannot be read; written anew, the log is whole again.
+    if (this.#options.isCompacted() && !this.#isDamaged) return;
     const isSpread = this.#appendedEntries - this.#trimmedEntries >= this.#limits.snapshotLogEntries;
     const dueBytes = Math.max(
       isSpread ? 1 : this.#limits.snapshotLogBytes,
@@ -649,6 +658,7 @@ export class CoordinatorShard<StateRecord, Machine extends CoordinatorMachine<St
     await this.#options.engine.trim(this.#options.queue, place.offset);
     if (life !== this.#life) return;
     this.#trimDue = undefined;
+    this.#isDamaged = false;
     this.#trimmedBytes = place.bytes;
     this.#trimmedEntries = place.entries;
   }

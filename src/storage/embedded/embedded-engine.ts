@@ -418,6 +418,10 @@ class EmbeddedEngine implements StorageEngine, BackupSource {
     return this.cleaner.rewrite(requests);
   }
 
+  rewriteReach(queue: QueueId, untilOffset: number): Promise<number> {
+    return this.readsInFlight.during(() => this.reads.guarded(this.cleaner.reach(queue, untilOffset)));
+  }
+
   spaceFacts(): SpaceFacts {
     return this.cleaner.spaceFacts();
   }

@@ -52,6 +52,10 @@ export interface EmbeddedSettings {
   readonly cleanLeastBytes: number;
   /** What counts is looked over at most so often, and only when something died. */
   readonly cleanCheckIntervalMs: number;
+  /** The cleaner closes the head early at most so many times an hour; see head-closes.ts ... */
+  readonly headClosesPerHour: number;
+  /** ... and so many at once, where none were needed before. */
+  readonly savedHeadCloses: number;
   /** A cleaned segment of at least this size ends where a queue does. */
   readonly cleanedCutBytes: number;
 }
@@ -82,5 +86,7 @@ export const defaultEmbeddedSettings: EmbeddedSettings = {
   cleanLiveShare: 0.5,
   cleanLeastBytes: mebibyte,
   cleanCheckIntervalMs: 30_000,
+  headClosesPerHour: 6,
+  savedHeadCloses: 60,
   cleanedCutBytes: 16 * mebibyte,
 };

@@ -280,6 +280,10 @@ class MemoryEngine implements StorageEngine {
     return rewritten;
   }
 
+  async rewriteReach(queue: QueueId, untilOffset: number): Promise<number> {
+    return Math.min(untilOffset, this.queues.get(queue)?.endOffset ?? untilOffset);
+  }
+
   private async rewriteNow(
     requests: readonly RewriteRequest[],
   ): Promise<readonly (RewriteResult | undefined)[]> {
@@ -342,7 +346,7 @@ class MemoryEngine implements StorageEngine {
     const queue = this.queues.get(queueId);
     if (queue === undefined) return undefined;
     const verdicts = new Map<StoredEntry, 'drop' | Buffer>();
-    let offeredEnd = queue.startOffset;
+    let offeredEnd = Math.min(queue.startOffset, untilOffset);
     let bytesBefore = 0;
     const entries = queue.entries.slice(queue.head);
     let turnBytes = 0;

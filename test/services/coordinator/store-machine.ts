@@ -26,6 +26,7 @@ import type {
 import { openMemoryEngine } from '../../../src/storage/memory/memory-engine.ts';
 import { VirtualClock } from '../../../src/util/clock.ts';
 import { type Log, silentLog } from '../../../src/util/log.ts';
+import { testTopicSettings } from '../../fakes/topic-directory.ts';
 
 export interface StoreRecord {
   readonly name: string;
@@ -154,6 +155,7 @@ export class FakeDirectory implements TopicDirectory {
   readonly partitionCount: number;
   creations = 0;
   failCreation = false;
+  isCompacted = false;
   #nextQueue = 1;
 
   constructor(engine: StorageEngine, partitionCount: number) {
@@ -193,7 +195,7 @@ export class FakeDirectory implements TopicDirectory {
       isInternal: name.startsWith('__'),
       partitions,
       overrides: new Map(),
-      settings: undefined as never,
+      settings: { ...testTopicSettings, cleanupCompact: this.isCompacted },
     };
     this.topics.set(name, topic);
     return topic;

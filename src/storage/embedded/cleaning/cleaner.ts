@@ -16,7 +16,7 @@ import type { CommitLog } from '../commit-log.ts';
 import type { ConsumeQueueIndex } from '../consume-queue-index.ts';
 import type { DirectoryLayout } from '../directory-layout.ts';
 import type { DiskSpace } from '../disk-space.ts';
-import { EntryRows } from '../entry-rows.ts';
+import type { EntryRows } from '../entry-rows.ts';
 import type { FileSystem } from '../file-system.ts';
 import { firstCleanedSegment, segmentNumberLimit, segmentOf } from '../location.ts';
 import type { Maintenance } from '../maintenance.ts';
@@ -30,6 +30,7 @@ import type { SegmentFiles } from '../segment-files.ts';
 import type { EmbeddedSettings } from '../settings.ts';
 import { CleanedWriter, type FreshExtent } from './cleaned-writer.ts';
 import { EntryCopy, type Offer, type QueueParts } from './entry-copy.ts';
+import { HeadCloses } from './head-closes.ts';
 import { CleaningStoppedError, Pacer } from './pacer.ts';
 import { bytesFrom, chooseWindows, type ExtentSpace, spaceOf, summariesByQueue } from './space.ts';
 
@@ -55,7 +56,7 @@ export interface CleanerParts {
   readonly segments: SegmentFiles;
   readonly runContext: RunContext;
   readonly space: DiskSpace;
-  /** Closes the head segment, where it holds anything: the log goes on in the next. */
+  /** Closes the head segment, where it holds anything: the log goes on in the next. Rationed by the cleaner. */
   closeHead(): void;
 }
 
@@ -85,6 +86,7 @@ interface FreshGroup {
 export class Cleaner {
   private readonly parts: CleanerParts;
   private readonly pacer: Pacer;
+  private readonly headCloses: HeadCloses;
   /** What is asked for is done one after the other. */
   private turn: Promise<unknown> = Promise.resolve();
   private nextSegment: number;
@@ -108,6 +110,7 @@ export class Cleaner {
   constructor(parts: CleanerParts) {
     this.parts = parts;
     this.pacer = new Pacer(parts.clock, parts.settings.cleanBytesPerSecond);
+    this.headCloses = new HeadCloses(parts.clock, parts.settings);
     this.nextSegment = parts.maintenance.nextCleanedSegment ?? firstCleanedSegment;
     this.checkedAtMs = parts.clock.monotonicMs();
     if (parts.maintenance.extents.length > 0) this.checkSoon();
@@ -127,6 +130,22 @@ export class Cleaner {
     const distinct = new Set(requests.map(({ queue }) => queue));
     assert(distinct.size === requests.length, 'a queue is in one request only');
     return this.inTurn(() => this.rewriteNow(requests));
+  }
+
+  /** See StorageEngine.rewriteReach. */
+  async reach(queue: QueueId, untilOffset: number): Promise<number> {
+    const { queues, index, commitLog } = this.parts;
+    const state = queues.get(queue);
+    if (state === undefined) return untilOffset;
+    const until = Math.min(untilOffset, state.visibleEndOffset);
+    const { startOffset } = state;
+    if (until <= startOffset || this.headCloses.isAnyLeft) return until;
+    const head = segmentOf(commitLog.appended);
+    const isBehindHead = async (rows: EntryRows, row: number): Promise<boolean> =>
+      segmentOf(rows.locations[row]!) !== head;
+    const rows = await index.findLast(state, startOffset, until, isBehindHead);
+    if (rows.length === 0) return startOffset;
+    return rows.length > 1 ? Math.min(until, rows.baseOffsets[1]!) : until;
   }
 
   /** Something died: whether there is enough of it to do something is looked at before long. */
@@ -222,7 +241,7 @@ export class Cleaner {
     );
   }
 
-  /** What is asked for and lies in the head is closed and sealed: only extents are rewritten. */
+  /** What is asked for and lies in the head is sealed, and the head closed where the ration allows it: only extents are rewritten. */
   private async bringIntoExtents(requests: readonly RewriteRequest[]): Promise<void> {
     const { queues, index, commitLog, maintenance } = this.parts;
     let isAnyInHead = false;
@@ -231,13 +250,13 @@ export class Cleaner {
       if (state === undefined) continue;
       const until = Math.min(untilOffset, state.visibleEndOffset);
       if (until <= state.startOffset) continue;
-      const rows = new EntryRows();
-      await index.collect(state, until - 1, oneRow, rows);
+      // Not simply the one at until - 1: in a gap that would be an entry behind it, which nobody asks for.
+      const rows = await index.findLast(state, state.startOffset, until, async () => true);
       if (rows.length === 0) continue;
       const segment = segmentOf(rows.locations[0]!);
       if (segment >= maintenance.headSegment && segment < firstCleanedSegment) isAnyInHead = true;
       if (segment === segmentOf(commitLog.appended)) {
-        this.parts.closeHead();
+        if (this.headCloses.take()) this.parts.closeHead();
         break;
       }
     }
@@ -257,7 +276,7 @@ export class Cleaner {
       const offer: Offer = {
         request: { ...request, untilOffset: Math.min(request.untilOffset, state.visibleEndOffset) },
         visibleEndOffset: () => state.visibleEndOffset,
-        offeredEnd: startOffset,
+        offeredEnd: Math.min(startOffset, request.untilOffset),
         bytesBefore: 0,
         bytesAfter: 0,
       };
@@ -546,13 +565,6 @@ export class Cleaner {
     return extents.map(({ run }) => open.get(run.number)!);
   }
 }
-
-const oneRow = {
-  untilOffset: Number.POSITIVE_INFINITY,
-  maxBytes: Number.POSITIVE_INFINITY,
-  maxRows: 1,
-  atLeastOne: true,
-};
 
 const passingCodes = new Set(['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE']);
 
