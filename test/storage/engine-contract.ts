@@ -1079,6 +1079,28 @@ export function describeEngineContract(
         }
       }
 
+      test('answers at most what was asked for, also before the start', async () => {
+        await fill(1, 5);
+        await engine.trim(1, 4);
+        for (const untilOffset of [0, 3, 4]) {
+          expect(await rewrite(1, {}, untilOffset)).toEqual({
+            seen: [],
+            result: { untilOffset, bytesBefore: 0, bytesAfter: 0 },
+          });
+          expect(await engine.rewriteReach(1, untilOffset)).toBe(untilOffset);
+        }
+        expect((await rewrite(1, {}, 6)).seen).toEqual(['e2']);
+        expect((await rewrite(1, {}, 7)).result.untilOffset).toBe(6);
+        expect((await rewrite(1, {})).result.untilOffset).toBe(10);
+      });
+
+      test('tells how far it reaches', async () => {
+        await fill(1, 5);
+        expect(await engine.rewriteReach(1, 6)).toBe(6);
+        expect(await engine.rewriteReach(1, everything)).toBe(10);
+        expect(await engine.rewriteReach(2, everything)).toBe(0);
+      });
+
       test('offers every entry in order, and leaves gaps in which reads go on with the next', async () => {
         await fill(1, 6);
         await fill(2, 3);

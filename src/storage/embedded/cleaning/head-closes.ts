@@ -17,33 +17,31 @@ const hourMs = 3_600_000;
 
 export class HeadCloses {
   private readonly clock: Clock;
-  private readonly limits: HeadCloseLimits;
-  private saved: number;
+  /** Time that earns one; and that which is saved at most. */
+  private readonly closeMs: number;
+  private readonly mostMs: number;
+  private savedMs: number;
   private countedAtMs: number;
 
-  constructor(clock: Clock, limits: HeadCloseLimits) {
+  constructor(clock: Clock, { headClosesPerHour, savedHeadCloses }: HeadCloseLimits) {
     this.clock = clock;
-    this.limits = limits;
-    this.saved = limits.savedHeadCloses;
+    this.closeMs = hourMs / headClosesPerHour;
+    this.mostMs = this.closeMs * savedHeadCloses;
+    this.savedMs = this.mostMs;
     this.countedAtMs = clock.monotonicMs();
   }
 
   get isAnyLeft(): boolean {
-    this.count();
-    return this.saved >= 1;
+    const nowMs = this.clock.monotonicMs();
+    this.savedMs = Math.min(this.mostMs, this.savedMs + nowMs - this.countedAtMs);
+    this.countedAtMs = nowMs;
+    return this.savedMs >= this.closeMs;
   }
 
   /** False where none is left. */
   take(): boolean {
     if (!this.isAnyLeft) return false;
-    this.saved--;
+    this.savedMs -= this.closeMs;
     return true;
-  }
-
-  private count(): void {
-    const nowMs = this.clock.monotonicMs();
-    const earned = ((nowMs - this.countedAtMs) / hourMs) * this.limits.headClosesPerHour;
-    this.countedAtMs = nowMs;
-    this.saved = Math.min(this.limits.savedHeadCloses, this.saved + earned);
   }
 }
