@@ -44,8 +44,10 @@ const maxPartitionsAtOnce = 256;
 const entriesAtOnce = 500;
 /** Pause after a round that cleaned something, where the backoff is longer. */
 const busyPauseMs = 1000;
-/** Where state of coordinators is cut into parts: whoever reads it at a start reads about what lives, and this. */
+/** Where state of coordinators is cut into parts: whoever reads it at a start reads about what lives, and this ... */
 const statePartBytes = 1024 * 1024;
+/** ... which lies apart in the log of all partitions, so that each entry costs a read of its own. */
+const statePartEntries = 1000;
 /** A single map is no smaller than this, however many share the memory. */
 const leastMapBytes = 64 * offsetMapSlotBytes;
 
@@ -631,9 +633,11 @@ function isCompacted({ settings }: Topic): boolean {
   return settings.cleanupCompact;
 }
 
-function partLimits(settings: TopicSettings, isInternal: boolean): PartLimits {
-  return {
-    segmentBytes: isInternal ? Math.min(settings.segmentBytes, statePartBytes) : settings.segmentBytes,
-    segmentMs: Math.min(settings.segmentMs, settings.maxCompactionLagMs),
-  };
+function partLimits(
+  { segmentBytes, segmentMs, maxCompactionLagMs }: TopicSettings,
+  isInternal: boolean,
+): PartLimits {
+  const limits = { segmentBytes, segmentMs: Math.min(segmentMs, maxCompactionLagMs) };
+  if (!isInternal) return limits;
+  return { ...limits, segmentBytes: Math.min(segmentBytes, statePartBytes), maxEntries: statePartEntries };
 }

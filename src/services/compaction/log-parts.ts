@@ -11,6 +11,8 @@ export interface PartLimits {
   readonly segmentBytes: number;
   /** segment.ms, or max.compaction.lag.ms where that is less. */
   readonly segmentMs: number;
+  /** A part of so many entries is closed as well; undefined: whatever their number. */
+  readonly maxEntries?: number;
 }
 
 /** Entries that lie side by side. */
@@ -19,6 +21,7 @@ export interface LogPart {
   endOffset: number;
   sizeBytes: number;
   records: number;
+  entries: number;
   /** Time of the first batch: its own where it has one and that is past, else when it was stored. */
   firstTimestampMs: number;
   largestTimestampMs: number;
@@ -73,6 +76,7 @@ export class LogParts {
         endOffset: this.walkedTo,
         sizeBytes: entry.sizeBytes,
         records: entry.count,
+        entries: 1,
         firstTimestampMs: timestampMs,
         largestTimestampMs: timestampMs,
         firstStoreTimeMs: entry.storeTimeMs,
@@ -83,6 +87,7 @@ export class LogParts {
     active.endOffset = this.walkedTo;
     active.sizeBytes += entry.sizeBytes;
     active.records += entry.count;
+    active.entries++;
     active.largestTimestampMs = Math.max(active.largestTimestampMs, timestampMs);
     active.lastStoreTimeMs = entry.storeTimeMs;
   }
@@ -117,6 +122,7 @@ export class LogParts {
         part.endOffset = next.endOffset;
         part.sizeBytes += next.sizeBytes;
         part.records += next.records;
+        part.entries += next.entries;
         part.firstTimestampMs = Math.min(part.firstTimestampMs, next.firstTimestampMs);
         part.largestTimestampMs = Math.max(part.largestTimestampMs, next.largestTimestampMs);
         part.lastStoreTimeMs = next.lastStoreTimeMs;
@@ -130,6 +136,7 @@ export class LogParts {
 function isFull(part: LogPart, entry: EntryFacts, timestampMs: number, limits: PartLimits): boolean {
   return (
     part.sizeBytes + entry.sizeBytes > limits.segmentBytes ||
+    part.entries >= (limits.maxEntries ?? Number.POSITIVE_INFINITY) ||
     timestampMs - part.firstTimestampMs > limits.segmentMs ||
     entry.storeTimeMs - part.firstStoreTimeMs > limits.segmentMs
   );
