@@ -34,11 +34,18 @@ export class BrokerClient {
   }
 
   /** One record of that size. Answers the error code and the base offset. */
-  async produce(topic: string, sizeBytes: number, acks = -1): Promise<{ errorCode: number; offset: number }> {
+  async produce(
+    topic: string,
+    sizeBytes: number,
+    key: string | null = null,
+  ): Promise<{ errorCode: number; offset: number }> {
     const value = Buffer.alloc(sizeBytes, topic);
-    const records = buildRecordBatch([{ timestamp: Date.now(), value }], { baseOffset: 0 });
+    const records = buildRecordBatch(
+      [{ timestamp: Date.now(), key: key === null ? null : Buffer.from(key), value }],
+      { baseOffset: 0 },
+    );
     const answer = await this.wire.request(produceRequest, produceResponse, 7, {
-      acks,
+      acks: -1,
       timeoutMs: 30_000,
       topicData: [{ name: topic, partitionData: [{ index: 0, records }] }],
     });

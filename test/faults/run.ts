@@ -78,9 +78,9 @@ class Subject {
   }
 
   /** Produces until the disk is full. Answers how many records were taken. */
-  async fill(topic: string): Promise<number> {
+  async fill(topic: string, keyOf: (taken: number) => string | null = () => null): Promise<number> {
     for (let taken = 0; taken < 10_000; taken++) {
-      const { errorCode } = await this.client.produce(topic, recordBytes);
+      const { errorCode } = await this.client.produce(topic, recordBytes, keyOf(taken));
       if (errorCode !== errorCodes.NONE) {
         check(retriable.has(errorCode), `a full disk was answered ${errorName(errorCode)}`);
         return taken;
@@ -106,10 +106,10 @@ class Subject {
   }
 
   /** Milliseconds until a record is taken again. */
-  async takesAgain(topic: string): Promise<number> {
+  async takesAgain(topic: string, key: string | null = null): Promise<number> {
     const startMs = performance.now();
     for (;;) {
-      const { errorCode } = await this.client.produce(topic, recordBytes);
+      const { errorCode } = await this.client.produce(topic, recordBytes, key);
       const elapsedMs = Math.round(performance.now() - startMs);
       if (errorCode === errorCodes.NONE) {
         this.acknowledged.set(topic, (this.acknowledged.get(topic) ?? 0) + 1);
@@ -117,6 +117,12 @@ class Subject {
       }
       check(elapsedMs < recoversWithinMs, `still ${errorName(errorCode)} after ${elapsedMs} ms`);
       await new Promise((done) => setTimeout(done, 100));
+    }
+  }
+
+  async set(topic: string, settings: Readonly<Record<string, string>>): Promise<void> {
+    for (const [name, value] of Object.entries(settings)) {
+      expectCode(await this.client.setTopic(topic, name, value), errorCodes.NONE, `${name}=${value}`);
     }
   }
 
@@ -161,6 +167,12 @@ function onVolume(
     },
   };
 }
+
+const eagerCleaner = {
+  'log.cleaner.backoff.ms': '200',
+  'log.cleaner.min.cleanable.ratio': '0.01',
+  'log.segment.bytes': '1048576',
+};
 
 const cases: readonly FaultCase[] = [
   onVolume(
@@ -213,6 +225,45 @@ const cases: readonly FaultCase[] = [
       return `again after ${waits.join(', ')} ms`;
     },
     { 'rmq.commitlog.segment.bytes': '8388608' },
+  ),
+  onVolume(
+    'compaction frees a full disk, three times over',
+    'size=96m',
+    async (subject) => {
+      const waits: number[] = [];
+      for (let round = 0; round < 3; round++) {
+        await subject.set('t', { 'cleanup.policy': 'delete' });
+        await subject.fill('t', (taken) => `key ${taken % 5}`);
+        await subject.set('t', { 'cleanup.policy': 'compact' });
+        waits.push(await subject.takesAgain('t', 'key 0'));
+      }
+      await subject.stop();
+      return `again after ${waits.join(', ')} ms`;
+    },
+    { 'rmq.commitlog.segment.bytes': '8388608', ...eagerCleaner },
+  ),
+  onVolume(
+    'compaction that finds no room for what it keeps waits, and harms nothing',
+    'size=96m',
+    async (subject, volume) => {
+      await subject.set('t', { 'cleanup.policy': 'compact' });
+      const taken = await subject.fill('t', (count) => `key ${count}`);
+      fillUp(join(volume.path, 'other'));
+      await new Promise((done) => setTimeout(done, 3000)); // a dozen rounds of the cleaner
+      await subject.goesOn('t');
+      expectCode(
+        (await subject.client.produce('t', recordBytes, 'key')).errorCode,
+        full,
+        'a produce on a full disk',
+      );
+      rmSync(join(volume.path, 'other'));
+      await volume.remount('size=160m');
+      const waitedMs = await subject.takesAgain('t', 'key');
+      await subject.goesOn('t');
+      await subject.stop();
+      return `${taken} records of as many keys, again after ${waitedMs} ms`;
+    },
+    { 'rmq.commitlog.segment.bytes': '8388608', ...eagerCleaner },
   ),
   onVolume('another program fills the disk and gives it back', 'size=96m', async (subject, volume) => {
     for (let at = 0; at < 100; at++) await subject.client.produce('t', recordBytes);
