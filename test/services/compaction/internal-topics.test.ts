@@ -11,6 +11,7 @@ import {
   batchSizeBytes,
 } from '../../../protocol/records/record-batch.ts';
 import { ZERO_UUID } from '../../../protocol/wire/uuid.ts';
+import { GroupConfigs } from '../../../src/services/configuration/group-configs.ts';
 import { appendTogether } from '../../../src/services/coordinator/joint-append.ts';
 import { GroupCoordinator } from '../../../src/services/groups/group-coordinator.ts';
 import { groupSettingsFrom } from '../../../src/services/groups/group-settings.ts';
@@ -63,7 +64,7 @@ class OffsetsLog {
       directory: topics,
       clock,
       log: silentLog,
-      settings: groupSettingsFrom(config),
+      settings: groupSettingsFrom(config, new GroupConfigs(engine.catalogue, config)),
     });
   }
 
@@ -77,6 +78,7 @@ class OffsetsLog {
       memberId: '',
       groupInstanceId: null,
       generationId: -1,
+      knowsMemberEpochs: false,
       retentionMs: -1,
       topics: topicsOf(partition, offset),
     });
