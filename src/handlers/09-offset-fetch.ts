@@ -114,15 +114,17 @@ export function offsetFetchHandler({ topics, groups }: OffsetFetchServices) {
     });
     const { errorCode, topics: fetched } = await groups.fetchOffsets(groupId, wanted, mustBeStable, member);
     if (errorCode !== errorCodes.NONE) return { groupId, errorCode, topics: [] };
-    let next = 0;
+    // Those that are not known come last, as in Kafka.
+    const unknown = asked.topics.filter((_topic, index) => known[index] === undefined);
     return {
       groupId,
       errorCode,
-      topics: asked.topics.map(({ topicId, partitionIndexes }, index) =>
-        known[index] === undefined
-          ? withError({ topicId }, partitionIndexes, errorCodes.UNKNOWN_TOPIC_ID)
-          : withPartitions({ topicId }, fetched[next++]?.partitions ?? []),
-      ),
+      topics: [
+        ...fetched.map(({ topicId, partitions }) => withPartitions({ topicId }, partitions)),
+        ...unknown.map(({ topicId, partitionIndexes }) =>
+          withError({ topicId }, partitionIndexes, errorCodes.UNKNOWN_TOPIC_ID),
+        ),
+      ],
     };
   }
 }

@@ -7,17 +7,21 @@ import {
   consumerGroupHeartbeatRequest,
   consumerGroupHeartbeatResponse,
 } from '../../protocol/generated/68-consumer-group-heartbeat.ts';
-import type { FeatureLevels } from '../services/configuration/feature-levels.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
-import { heartbeatContextOf, servesConsumerGroups, unsupported } from './group-member-context.ts';
+import {
+  type ConsumerGroupSwitches,
+  heartbeatContextOf,
+  servesConsumerGroups,
+  unsupported,
+} from './group-member-context.ts';
 import { defineHandler } from './handler.ts';
 
-export interface ConsumerGroupHeartbeatServices {
+export interface ConsumerGroupHeartbeatServices extends ConsumerGroupSwitches {
   readonly groups: Pick<GroupCoordinator, 'consumerHeartbeat'>;
-  readonly featureLevels: Pick<FeatureLevels, 'level'>;
 }
 
-export function consumerGroupHeartbeatHandler({ groups, featureLevels }: ConsumerGroupHeartbeatServices) {
+export function consumerGroupHeartbeatHandler(services: ConsumerGroupHeartbeatServices) {
+  const { groups } = services;
   return defineHandler<ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponseInput>({
     apiKey: 68,
     minVersion: 0,
@@ -25,7 +29,7 @@ export function consumerGroupHeartbeatHandler({ groups, featureLevels }: Consume
     request: consumerGroupHeartbeatRequest,
     response: consumerGroupHeartbeatResponse,
     handle(request, context) {
-      if (!servesConsumerGroups(featureLevels)) return failure(unsupported);
+      if (!servesConsumerGroups(services)) return failure(unsupported);
       return groups.consumerHeartbeat(request, heartbeatContextOf(context));
     },
     fail: (_request, errorCode) => failure(errorCode),

@@ -6,18 +6,17 @@ import {
   consumerGroupDescribeRequest,
   consumerGroupDescribeResponse,
 } from '../../protocol/generated/69-consumer-group-describe.ts';
-import type { FeatureLevels } from '../services/configuration/feature-levels.ts';
 import type { GroupCoordinator } from '../services/groups/group-coordinator.ts';
 import { authorizedOperations } from './authorized-operations.ts';
-import { servesConsumerGroups, unsupported } from './group-member-context.ts';
+import { type ConsumerGroupSwitches, servesConsumerGroups, unsupported } from './group-member-context.ts';
 import { defineHandler } from './handler.ts';
 
-export interface ConsumerGroupDescribeServices {
+export interface ConsumerGroupDescribeServices extends ConsumerGroupSwitches {
   readonly groups: Pick<GroupCoordinator, 'describeConsumer'>;
-  readonly featureLevels: Pick<FeatureLevels, 'level'>;
 }
 
-export function consumerGroupDescribeHandler({ groups, featureLevels }: ConsumerGroupDescribeServices) {
+export function consumerGroupDescribeHandler(services: ConsumerGroupDescribeServices) {
+  const { groups } = services;
   return defineHandler<ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponseInput>({
     apiKey: 69,
     minVersion: 0,
@@ -25,7 +24,7 @@ export function consumerGroupDescribeHandler({ groups, featureLevels }: Consumer
     request: consumerGroupDescribeRequest,
     response: consumerGroupDescribeResponse,
     async handle(request) {
-      if (!servesConsumerGroups(featureLevels)) return failure(request, unsupported);
+      if (!servesConsumerGroups(services)) return failure(request, unsupported);
       const described = await Promise.all(
         request.groupIds.map((groupId) => groups.describeConsumer(groupId)),
       );

@@ -1,6 +1,7 @@
 /** Who a group's member is, from the connection that it came by. */
 
 import { errorCodes } from '../../protocol/error-codes.ts';
+import type { BrokerConfig } from '../services/configuration/broker-config.ts';
 import type { FeatureLevels } from '../services/configuration/feature-levels.ts';
 import type { MemberContext } from '../services/groups/classic/classic-group-protocol.ts';
 import type { HeartbeatContext } from '../services/groups/consumer/consumer-group-protocol.ts';
@@ -31,9 +32,18 @@ export function heartbeatContextOf({ apiVersion, clientId, connection }: Request
   };
 }
 
-/** Whether the feature group.version lets there be consumer groups (KIP-848). */
-export function servesConsumerGroups(featureLevels: Pick<FeatureLevels, 'level'>): boolean {
-  return featureLevels.level('group.version') >= 1;
+/** What says whether there may be consumer groups. */
+export interface ConsumerGroupSwitches {
+  readonly featureLevels: Pick<FeatureLevels, 'level'>;
+  readonly config: Pick<BrokerConfig, 'list'>;
+}
+
+/** Whether group.version and group.coordinator.rebalance.protocols let there be consumer groups (KIP-848). */
+export function servesConsumerGroups({ featureLevels, config }: ConsumerGroupSwitches): boolean {
+  return (
+    featureLevels.level('group.version') >= 1 &&
+    config.list('group.coordinator.rebalance.protocols').includes('consumer')
+  );
 }
 
 /** What is answered where it does not, as by Kafka. */

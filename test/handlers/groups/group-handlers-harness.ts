@@ -68,6 +68,7 @@ export class GroupBroker {
       groups: this.groups,
       transactions,
       featureLevels,
+      config: this.#config,
       nodeId: 1,
       log: silentLog,
     };

@@ -465,8 +465,8 @@ describe('OffsetFetch', () => {
       ],
     });
     expect(groups[0].topics).toMatchObject([
-      { topicId: otherTopicId, partitions: [{ partitionIndex: 0, committedOffset: -1, errorCode: 100 }] },
       { topicId: id, partitions: [{ partitionIndex: 1, committedOffset: 6, errorCode: 0 }] },
+      { topicId: otherTopicId, partitions: [{ partitionIndex: 0, committedOffset: -1, errorCode: 100 }] },
     ]);
   });
 

@@ -50,7 +50,6 @@ export const groupKeys = [
     'Which group protocols are served.',
     {
       valid: listOf('consumer', 'classic', 'share', 'streams'),
-      standing: 'ignored',
     },
   ),
   define('offset.metadata.max.bytes', 'INT', 4096, 'The longest text that may be committed with an offset.'),

@@ -16,7 +16,7 @@ export interface MemberEpochs {
 }
 
 /**
- * Undefined where the heartbeat's epoch is the member's. The previous one will do while `mayLag`: the answer that raised it may have
+ * Undefined where the heartbeat's epoch is the member's, or 0: whoever was fenced, or lost all, may always join anew. The previous one will do while `mayLag`: the answer that raised it may have
  * been lost, and the member does nothing that it must not.
  */
 export function epochFault(
@@ -25,7 +25,7 @@ export function epochFault(
   receivedEpoch: number,
   mayLag: boolean,
 ): GroupFault | undefined {
-  if (receivedEpoch === member.memberEpoch) return undefined;
+  if (receivedEpoch === member.memberEpoch || receivedEpoch === joinEpoch) return undefined;
   const isGreater = receivedEpoch > member.memberEpoch;
   if (!isGreater && receivedEpoch === member.previousMemberEpoch && mayLag) return undefined;
   return new GroupFault(

@@ -65,14 +65,14 @@ export class ClassicMembers {
       return joinError('', errorCodes.GROUP_MAX_SIZE_REACHED);
     }
     if (!group.supportsClassic(request.protocolType, protocols)) {
-      return joinError(request.memberId, errorCodes.INCONSISTENT_GROUP_PROTOCOL);
+      return joinError('', errorCodes.INCONSISTENT_GROUP_PROTOCOL);
     }
     if (isUnknown && instanceId === null && context.mustKnowMemberId) {
       return joinError(memberId, errorCodes.MEMBER_ID_REQUIRED);
     }
     const subscription = readSubscription(protocols[0]!.metadata);
     if (subscription === undefined) {
-      return joinError(request.memberId, errorCodes.INCONSISTENT_GROUP_PROTOCOL);
+      return joinError('', errorCodes.INCONSISTENT_GROUP_PROTOCOL);
     }
     const existing = instanceId === null ? undefined : group.staticMember(instanceId);
     let before: ConsumerMember;
@@ -80,7 +80,7 @@ export class ClassicMembers {
       before = group.members.get(memberId) ?? newConsumerMember(memberId);
     } else {
       const member = memberOf(group, group.groupId, memberId, instanceId);
-      if (member instanceof GroupFault) return joinError(request.memberId, member.errorCode);
+      if (member instanceof GroupFault) return joinError('', member.errorCode);
       before = member;
     }
 
@@ -150,7 +150,7 @@ export class ClassicMembers {
       return syncError(errorCodes.INCONSISTENT_GROUP_PROTOCOL);
     }
     // A member that has just given back need not join again for a newer epoch before it has finished with this one.
-    if (group.groupEpoch > member.memberEpoch && member.state !== 'unrevoked') {
+    if (epochToReach(group) > member.memberEpoch && member.state !== 'unrevoked') {
       this.#awaitJoin(group, member);
       return syncError(errorCodes.REBALANCE_IN_PROGRESS);
     }
@@ -171,7 +171,7 @@ export class ClassicMembers {
     if (request.generationId !== member.memberEpoch) return errorCodes.ILLEGAL_GENERATION;
     this.#options.steps.renewSession(group, member.memberId, member.classic!.sessionTimeoutMs);
     const mustJoin =
-      member.memberEpoch < group.groupEpoch ||
+      member.memberEpoch < epochToReach(group) ||
       member.state === 'unrevoked' ||
       (member.state === 'unreleased' && !group.isWaitingForOthers(member));
     if (!mustJoin) return errorCodes.NONE;
@@ -212,4 +212,12 @@ export class ClassicMembers {
     if (member instanceof GroupFault) return member.errorCode;
     return member.classic === null ? errorCodes.UNKNOWN_MEMBER_ID : member;
   }
+}
+
+/**
+ * Members join again once there is another assignment for them. Where nobody else is there to have one computed, their joining does
+ * that.
+ */
+function epochToReach(group: ConsumerGroup): number {
+  return group.classicMemberCount === group.members.size ? group.groupEpoch : group.target.epoch;
 }
