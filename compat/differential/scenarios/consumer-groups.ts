@@ -84,12 +84,7 @@ async function refusals(peer: Peer): Promise<void> {
     await peer.send('then a member', api, version, full);
     await peer.send('another one unknown', api, version, beat(group, { memberId: 'm-x', memberEpoch: 3 }));
     await peer.send('too new an epoch', api, version, beat(group, { memberEpoch: 9 }));
-    await peer.send(
-      'too old an epoch',
-      api,
-      version,
-      beat(group, { ...full, memberId: 'm-a' }),
-    );
+    await peer.send('too old an epoch', api, version, beat(group, { ...full, memberId: 'm-a' }));
     await peer.send('another one leaves', api, version, beat(group, { memberId: 'm-x', memberEpoch: -1 }));
     await peer.send('one leaves', api, version, beat(group, { memberEpoch: -1 }));
     await peer.send('and again', api, version, beat(group, { memberEpoch: -1 }));
