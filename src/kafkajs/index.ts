@@ -12,3 +12,19 @@ export {
   type LocalTransaction,
   type Verdict,
 } from './half-messages.ts';
+export {
+  consumeWithRetries,
+  deadLetter,
+  deadLetterTopicOf,
+  type FailedMessage,
+  type FailureOptions,
+  type Failures,
+  failuresOf,
+  type RetryingConsumer,
+  type RetryingOptions,
+  type RetryingPayload,
+  type RetryOptions,
+  retryLater,
+  retryTopicOf,
+  type Sender,
+} from './retries.ts';

@@ -17,7 +17,7 @@ let broker: Broker;
 let folder: string;
 
 beforeAll(async () => {
-  broker = await createBroker({ listen: '127.0.0.1:0', memory: true });
+  broker = await createBroker({ listen: '127.0.0.1:0', memory: true, admin: '127.0.0.1:0' });
   folder = mkdtempSync(join(tmpdir(), 'odradek-readme-'));
   mkdirSync(join(folder, 'node_modules'));
   symlinkSync(resolve('.'), join(folder, 'node_modules/odradek'));
@@ -32,7 +32,12 @@ afterAll(async () => {
 /** Runs a program until it prints `wanted` or ends; returns what it printed. */
 async function run(code: string, wanted: string): Promise<string> {
   const file = join(folder, `example-${Math.random().toString(36).slice(2)}.mjs`);
-  writeFileSync(file, code.replaceAll('localhost:9092', broker.bootstrapServers));
+  writeFileSync(
+    file,
+    code
+      .replaceAll('localhost:9092', broker.bootstrapServers)
+      .replaceAll('localhost:9090', `127.0.0.1:${broker.adminPort}`),
+  );
   const child = spawn(process.execPath, [file], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, KAFKAJS_NO_PARTITIONER_WARNING: '1' },
@@ -67,6 +72,12 @@ describe('README', () => {
     expect(program).toBeDefined();
     const printed = await run(program ?? '', 'not early');
     expect(printed).toContain('two seconds later, not early: true');
+  });
+
+  it('retries example: fails once and is done then', async () => {
+    const program = programs.find((code) => code.includes('consumeWithRetries'));
+    expect(program).toBeDefined();
+    expect(await run(program ?? '', 'done after')).toContain('pay me: done after 1 failure');
   });
 
   it('createBroker example: prints an address and ends', async () => {

@@ -1,0 +1,194 @@
+/** Retries and dead letters as a kafkajs application has them: the schedule on a clock that is moved on, hand-over in a transaction. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type IHeaders, Kafka, logLevel } from 'kafkajs';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { type Broker, createBroker } from '../../src/index.ts';
+import { consumeWithRetries, type RetryingPayload, retryLater } from '../../src/kafkajs/index.ts';
+
+const marginMs = 6_000;
+const table = [10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
+
+describe('retries of a kafkajs consumer', () => {
+  let broker: Broker;
+  let kafka: Kafka;
+  const stops: (() => Promise<unknown>)[] = [];
+
+  beforeAll(async () => {
+    broker = await createBroker({
+      memory: true,
+      admin: '127.0.0.1:0',
+      config: { 'rmq.virtual.clock': 'true', 'group.initial.rebalance.delay.ms': '0' },
+    });
+    kafka = new Kafka({
+      brokers: [broker.bootstrapServers],
+      logLevel: logLevel.NOTHING,
+      retry: { initialRetryTime: 20, maxRetryTime: 200, retries: 20 },
+    });
+  });
+  afterEach(async () => {
+    for (const stop of stops.splice(0)) await stop();
+  });
+  afterAll(() => broker.stop());
+
+  async function ask(path: string, method = 'GET', body?: object): Promise<Record<string, unknown>> {
+    const answer = await fetch(`http://127.0.0.1:${broker.adminPort}/api/v1/${path}`, {
+      method,
+      ...(body === undefined
+        ? {}
+        : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+    });
+    const json = (await answer.json()) as Record<string, unknown>;
+    if (!answer.ok) throw new Error(`${answer.status} ${JSON.stringify(json)}`);
+    return json;
+  }
+  const advance = (ms: number) => ask('clock/advance', 'POST', { ms });
+  const set = (group: string, settings: object) => ask(`groups/${group}/settings`, 'PATCH', settings);
+
+  async function until(what: string, holds: () => boolean | Promise<boolean>, ms = 15_000): Promise<void> {
+    for (const endMs = Date.now() + ms; !(await holds()); await sleep(10)) {
+      if (Date.now() > endMs) throw new Error(`not within ${ms} ms: ${what}`);
+    }
+  }
+
+  async function produce(topic: string, messages: { key?: string; value: string }[]): Promise<void> {
+    const producer = kafka.producer();
+    await producer.connect();
+    await producer.send({ topic, messages });
+    await producer.disconnect();
+  }
+
+  /** Of the offsets of a topic, all together. */
+  async function end(topic: string): Promise<number> {
+    const admin = kafka.admin();
+    await admin.connect();
+    const offsets = await admin.fetchTopicOffsets(topic);
+    await admin.disconnect();
+    return offsets.reduce((sum, { high }) => sum + Number(high), 0);
+  }
+
+  async function readAll(topic: string, count: number) {
+    const consumer = kafka.consumer({ groupId: `reads-${topic}-${Math.random()}` });
+    const got: { value: string | undefined; headers: IHeaders }[] = [];
+    await consumer.connect();
+    await consumer.subscribe({ topic, fromBeginning: true });
+    await consumer.run({
+      eachMessage: async ({ message }) =>
+        void got.push({ value: message.value?.toString(), headers: message.headers ?? {} }),
+    });
+    await until(`${count} messages in ${topic}`, () => got.length >= count);
+    await consumer.disconnect();
+    return got;
+  }
+
+  it('come by the table of RocketMQ, none of the sixteen early, and end in the dead letters', async () => {
+    await set('shop', { 'rmq.retry.enable': true });
+    const seen: RetryingPayload[] = [];
+    await produce('orders', [
+      { key: 'k', value: 'poisoned' },
+      { key: 'k', value: 'good' },
+    ]);
+    const told: unknown[] = [];
+    const running = await consumeWithRetries(
+      kafka,
+      {
+        groupId: 'shop',
+        topics: ['orders'],
+        fromBeginning: true,
+        consumer: { sessionTimeout: 300_000, rebalanceTimeout: 300_000, maxWaitTimeInMs: 100 },
+        onFailure: (error) => void told.push(error),
+      },
+      async (payload) => {
+        seen.push(payload);
+        if (payload.message.value?.toString() === 'poisoned') throw new Error(`failure ${seen.length}`);
+      },
+    );
+    stops.push(running.stop);
+    await until('the first failure and the message behind it', () => told.length === 1 && seen.length === 2);
+    for (const [at, seconds] of table.entries()) {
+      // Real time goes on meanwhile; test/services/features/retry has it to the millisecond.
+      await advance(seconds * 1_000 - marginMs);
+      expect(await end('retry.shop'), `retry ${at + 1} is not early`).toBe(at);
+      await advance(marginMs);
+      expect(await end('retry.shop'), `retry ${at + 1} is due`).toBe(at + 1);
+      await until(`retry ${at + 1} failed`, () => told.length === at + 2);
+    }
+    expect(seen).toHaveLength(18);
+    expect(seen.at(-1)).toMatchObject({
+      topic: 'orders',
+      failures: {
+        times: 16,
+        maxTimes: 16,
+        topic: 'orders',
+        origin: { topic: 'orders', partition: 0, offset: 0 },
+      },
+    });
+    expect(seen.at(-1)?.failures?.error).toMatch(/^Error: failure 17/);
+    const [letter] = await readAll('dlq.shop', 1);
+    expect(letter?.value).toBe('poisoned');
+    expect(String(letter?.headers['__dlq.errors.delivery.count'])).toBe('17');
+    expect(String(letter?.headers['rmq-dlq-reason'])).toBe('exhausted');
+    expect(String(letter?.headers['rmq-error'])).toMatch(/^Error: failure 18/);
+  }, 60_000);
+
+  it('are skipped for errors that no retry heals', async () => {
+    await set('final', { 'rmq.retry.enable': true });
+    await produce('finals', [{ value: 'bad' }]);
+    const { stop } = await consumeWithRetries(
+      kafka,
+      {
+        groupId: 'final',
+        topics: ['finals'],
+        fromBeginning: true,
+        isFinal: (error) => error instanceof TypeError,
+      },
+      async () => {
+        throw new TypeError('no such thing');
+      },
+    );
+    stops.push(stop);
+    const [letter] = await readAll('dlq.final', 1);
+    expect(String(letter?.headers['rmq-dlq-reason'])).toBe('requested');
+  });
+
+  it('need the group to have them, and leave nothing behind where it has not', async () => {
+    const refused = consumeWithRetries(kafka, { groupId: 'none', topics: ['orders'] }, async () => {});
+    await expect(refused).rejects.toThrow('set its rmq.retry.enable to true');
+    const admin = kafka.admin();
+    await admin.connect();
+    expect(await admin.listTopics()).not.toContain('retry.none');
+    await admin.disconnect();
+  });
+
+  it('are handed over with the offset in one transaction, or not at all', async () => {
+    await set('exact', { 'rmq.retry.enable': true, 'rmq.retry.delays': '1s' });
+    await produce('exactly', [{ value: 'a' }]);
+    const producer = kafka.producer({
+      transactionalId: 'hand-over',
+      maxInFlightRequests: 1,
+      idempotent: true,
+    });
+    await producer.connect();
+    stops.push(() => producer.disconnect());
+    const failed = { topic: 'exactly', partition: 0, message: { offset: '0', key: null } };
+    const offsets = {
+      consumerGroupId: 'exact',
+      topics: [{ topic: 'exactly', partitions: [{ partition: 0, offset: '1' }] }],
+    };
+    const committed = async () => {
+      const admin = kafka.admin();
+      await admin.connect();
+      const [topic] = await admin.fetchOffsets({ groupId: 'exact', topics: ['exactly'] });
+      await admin.disconnect();
+      return topic?.partitions[0]?.offset;
+    };
+    for (const isCommit of [false, true]) {
+      const transaction = await producer.transaction();
+      await retryLater(transaction, failed, { groupId: 'exact', error: 'later' });
+      await transaction.sendOffsets(offsets);
+      await (isCommit ? transaction.commit() : transaction.abort());
+      await advance(5_000);
+      expect(await committed()).toBe(isCommit ? '1' : '-1');
+      if (isCommit) expect(await readAll('retry.exact', 1)).toMatchObject([{ value: 'a' }]);
+    }
+  });
+});
