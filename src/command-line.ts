@@ -30,6 +30,7 @@ export interface CommandLine {
 export const usage = `Usage: odradek [options]
        odradek log dump|verify|repair DIR    look at a data directory without the broker; --help says more
        odradek backup DEST --admin HOST:PORT | --data DIR   a copy of all data (odradek backup --help)
+       odradek dlq list|redrive|jobs|job|stop|resume ... --admin HOST:PORT   dead letters (odradek dlq --help)
 
   --listen HOST:PORT     where clients connect; localhost:9092 unless set; may be given again
   --advertise HOST:PORT  what clients are told to connect to, one for each --listen

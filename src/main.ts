@@ -25,6 +25,11 @@ async function main(): Promise<void> {
     process.exitCode = await backupCommand(process.argv.slice(3), process.stdout, process.stderr);
     return;
   }
+  if (process.argv[2] === 'dlq') {
+    const { dlqCommand } = await import('./tools/dlq/dlq-command.ts');
+    process.exitCode = await dlqCommand(process.argv.slice(3), process.stdout, process.stderr);
+    return;
+  }
   const commandLine = parseCommandLine(process.argv.slice(2));
   if (commandLine.help) {
     process.stdout.write(usage);

@@ -8,6 +8,7 @@ import type { AdminSource } from './admin-source.ts';
 import { backupRoutes } from './routes/backup.ts';
 import { clientMetricsRoutes } from './routes/client-metrics.ts';
 import { clockRoutes } from './routes/clock.ts';
+import { deadLetterRoutes } from './routes/dead-letters.ts';
 import { delayedRoutes } from './routes/delayed.ts';
 import { groupSettingsRoutes } from './routes/group-settings.ts';
 import { halfMessageRoutes } from './routes/half-messages.ts';
@@ -43,6 +44,7 @@ export function adminApp(source: AdminSource): Hono {
   if (source.clientMetrics !== undefined) clientMetricsRoutes(app, source.clientMetrics);
   if (source.delayed !== undefined) delayedRoutes(app, source.delayed);
   if (source.halfMessages !== undefined) halfMessageRoutes(app, source.halfMessages);
+  if (source.deadLetters !== undefined) deadLetterRoutes(app, source.deadLetters);
   if (source.groupSettings !== undefined) groupSettingsRoutes(app, source.groupSettings);
   clockRoutes(app, source.virtualClock, longestAdvanceMs);
   backupRoutes(app, source);

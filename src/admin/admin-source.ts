@@ -1,6 +1,7 @@
 /** What the HTTP side may ask of the broker. Knows nothing of HTTP. */
 
 import type { BackupOptions, BackupReport } from '../storage/backup.ts';
+import type { DeadLetterAdmin } from './dead-letter-admin.ts';
 import type { ClockAdmin, DelayAdmin } from './delay-admin.ts';
 import type { GroupSettingsAdmin, HalfAdmin } from './half-admin.ts';
 import type { ClientMetricsAdmin } from './routes/client-metrics.ts';
@@ -45,6 +46,7 @@ export interface AdminSource {
   readonly clientMetrics?: ClientMetricsAdmin;
   readonly delayed?: DelayAdmin;
   readonly halfMessages?: HalfAdmin;
+  readonly deadLetters?: DeadLetterAdmin;
   readonly groupSettings?: GroupSettingsAdmin;
   /** Where the clock can be moved. */
   readonly virtualClock?: ClockAdmin | undefined;

@@ -5,6 +5,8 @@
 import type { AdminServer } from '../admin/admin-server.ts';
 import type { AdminSource, BrokerState, BrokerStatus } from '../admin/admin-source.ts';
 import { clientMetricsSource } from '../admin/client-metrics-source.ts';
+import type { DeadLetterAdmin } from '../admin/dead-letter-admin.ts';
+import { deadLetterSource } from '../admin/dead-letter-source.ts';
 import type { ClockAdmin, DelayAdmin } from '../admin/delay-admin.ts';
 import { delaySource } from '../admin/delay-source.ts';
 import type { GroupSettingsAdmin, HalfAdmin } from '../admin/half-admin.ts';
@@ -133,6 +135,10 @@ export class Gateway implements AdminSource {
 
   get halfMessages(): HalfAdmin {
     return halfSource(this.features.half);
+  }
+
+  get deadLetters(): DeadLetterAdmin {
+    return deadLetterSource(this.features.redrive);
   }
 
   get groupSettings(): GroupSettingsAdmin {

@@ -12,6 +12,7 @@ import type { GroupCoordinator } from '../groups/group-coordinator.ts';
 import type { Topic } from '../topics/topic.ts';
 import type { TopicCatalogue } from '../topics/topic-catalogue.ts';
 import type { HeldRecords } from '../transactions/held-records.ts';
+import { DeadLetterRedrive } from './dead-letters/dead-letter-redrive.ts';
 import { DeadLetterWriter } from './dead-letters/dead-letter-writer.ts';
 import { settingsByName } from './delay/delay-op-step.ts';
 import { DelayService } from './delay/delay-service.ts';
@@ -19,6 +20,7 @@ import { committedIn, consumerReadsTopic, readsTopic, topicsOf } from './half-me
 import { HalfService } from './half-message/half-service.ts';
 import { checkTopicOf } from './half-message/half-topic-names.ts';
 import { RetryService } from './retry/retry-service.ts';
+import { retrySettingsOf } from './retry/retry-settings.ts';
 import { HiddenTrim } from './timers/hidden-trim.ts';
 import { TimerEngine } from './timers/timer-engine.ts';
 
@@ -50,6 +52,8 @@ export class Features {
   readonly retry: RetryService;
   /** For whoever gives records up. */
   readonly deadLetters: DeadLetterWriter;
+  readonly redrive: DeadLetterRedrive;
+  private readonly log: Log;
   /** In the order in which the append service asks them. */
   readonly steps: readonly AppendStep[];
 
@@ -69,6 +73,15 @@ export class Features {
     const trim = new HiddenTrim({ engine, timers, clock, log, others: () => held.sources() });
     const common = { engine, topics, timers, trim, config, clock };
     this.deadLetters = new DeadLetterWriter({ engine, topics, groupConfigs, config, clock });
+    this.log = options.log.component('dead-letters');
+    this.redrive = new DeadLetterRedrive({
+      engine,
+      topics,
+      deadLetters: this.deadLetters,
+      retryOf: (group) => retrySettingsOf(groupConfigs, group),
+      clock,
+      log: this.log,
+    });
     this.timers = timers;
     this.trim = trim;
     this.delay = new DelayService({ ...common, queues: queues.delay, held, log });
@@ -105,10 +118,14 @@ export class Features {
   start(): void {
     this.timers.start();
     this.trim.start();
+    this.redrive
+      .start()
+      .catch((error: unknown) => this.log.error({ error }, 'redrives of dead letters could not be taken up'));
   }
 
   async close(): Promise<void> {
     await this.half.close();
+    await this.redrive.close();
     await this.trim.close();
     await this.timers.close();
   }

@@ -74,14 +74,18 @@ export function deadLetterBatch(
       timestamp,
       key: record?.key ?? null,
       value: record?.value ?? null,
-      headers: [...own, ...headersOf(letter, nowMs)],
+      headers: [...own, ...headersOf(letter, record, nowMs)],
     },
   ]);
   return { payload, maxTimestampMs: indexTime(timestamp) };
 }
 
-function headersOf(letter: DeadLetter, nowMs: number): RecordHeaderInput[] {
-  const { source, record } = letter;
+function headersOf(
+  letter: DeadLetter,
+  copied: DeadLetterRecord | undefined,
+  nowMs: number,
+): RecordHeaderInput[] {
+  const { source } = letter;
   const origin = letter.origin ?? source;
   const said: [string, string | Buffer][] = [
     [kafkaDeadLetterHeaders.topic, source.topic],
@@ -102,7 +106,8 @@ function headersOf(letter: DeadLetter, nowMs: number): RecordHeaderInput[] {
   said.push([retryTopicHeader, origin.topic]);
   said.push([originHeader, placeText(origin)]);
   if (letter.originMessageId !== undefined) said.push([originMessageIdHeader, letter.originMessageId]);
-  if (record !== undefined) said.push([bornMsHeader, String(record.timestamp)]);
+  // Not there where nothing of the record is.
+  if (copied !== undefined) said.push([bornMsHeader, String(copied.timestamp)]);
   if ((letter.redriveTimes ?? 0) > 0) said.push([redriveTimesHeader, String(letter.redriveTimes)]);
   return said.map(([key, value]) => ({ key, value: typeof value === 'string' ? Buffer.from(value) : value }));
 }

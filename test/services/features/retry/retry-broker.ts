@@ -72,6 +72,7 @@ export class RetryBroker {
     if (broker.topics.get('orders') === undefined) await broker.create('orders', 2);
     await broker.transactions.start();
     broker.features.timers.start();
+    await broker.features.redrive.start();
     return broker;
   }
 
