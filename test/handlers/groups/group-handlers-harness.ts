@@ -40,6 +40,8 @@ export class GroupBroker {
   readonly engine: StorageEngine;
   readonly topics: TopicCatalogue;
   readonly groups: GroupCoordinator;
+  readonly groupConfigs: GroupConfigs;
+  readonly featureLevels: FeatureLevels;
   readonly handlers: ReadonlyMap<number, AnyHandler>;
   readonly #config: BrokerConfig;
 
@@ -54,20 +56,21 @@ export class GroupBroker {
     this.#config =
       before === undefined ? new BrokerConfig(new Map(Object.entries(settings))) : before.#config;
     this.topics = new TopicCatalogue({ catalogue: this.engine.catalogue, config: this.#config, randomBytes });
+    this.groupConfigs = new GroupConfigs(this.engine.catalogue, this.#config);
+    this.featureLevels = new FeatureLevels(this.engine.catalogue, 1);
     this.groups = new GroupCoordinator({
       engine: this.engine,
       directory: this.topics,
       clock: this.clock,
       log: silentLog,
-      settings: groupSettingsFrom(this.#config, new GroupConfigs(this.engine.catalogue, this.#config)),
+      settings: groupSettingsFrom(this.#config, this.groupConfigs),
     });
     const transactions = { ensureTopic: () => this.topics.ensureInternal('__transaction_state') };
-    const featureLevels = new FeatureLevels(this.engine.catalogue, 1);
     const services = {
       topics: this.topics,
       groups: this.groups,
       transactions,
-      featureLevels,
+      featureLevels: this.featureLevels,
       config: this.#config,
       nodeId: 1,
       log: silentLog,

@@ -16,6 +16,43 @@ import java.util.concurrent.*;
 
 /** Scenarios of one group protocol. */
 final class Groups {
+  /** KIP-848's rolling change of a live group from one protocol to the other and back, while records keep coming. */
+  static void migration() {
+    for (String s : List.of("CooperativeStickyAssignor", "RangeAssignor"))
+      scenario("group migration: rolls to the consumer protocol and back (" + s + ")", 150, () -> {
+        String t = topic(6), g = name("g");
+        Object[] classic = {"group.protocol", "classic", "partition.assignment.strategy", "org.apache.kafka.clients.consumer." + s, "heartbeat.interval.ms", 500};
+        Object[] modern = {"group.protocol", "consumer"};
+        Queue<String> read = new ConcurrentLinkedQueue<>();
+        int[] sent = {0};
+        List<Member> members = new ArrayList<>();
+        Body settle = () -> {
+          until(40, "all six, each once: " + members.stream().map(m -> m.owned.toString()).toList(), () -> {
+            List<TopicPartition> all = members.stream().flatMap(m -> m.owned.stream()).toList();
+            return all.size() == 6 && Set.copyOf(all).size() == 6 && members.stream().noneMatch(m -> m.owned.isEmpty());
+          });
+          sendN(t, null, 30);
+          sent[0] += 30;
+          until(20, "every record", () -> read.size() + members.stream().mapToInt(m -> m.got.size()).sum() >= sent[0]);
+        };
+        java.util.function.Consumer<Object[]> add = kv -> members.add(new Member(consumer(g, kv), t));
+        java.util.function.IntConsumer drop = i -> { Member m = members.remove(i); try { m.close(); } catch (InterruptedException e) { throw new RuntimeException(e); } read.addAll(m.got); };
+        try (Admin a = admin()) {
+          add.accept(classic); add.accept(classic); settle.run();
+          add.accept(modern); settle.run();
+          eq(GroupType.CONSUMER, get(a.describeConsumerGroups(List.of(g)).describedGroups().get(g)).type());
+          drop.accept(0); add.accept(modern); settle.run();
+          drop.accept(0); settle.run();
+          add.accept(classic); settle.run();
+          drop.accept(0); drop.accept(0); settle.run();
+          eq(GroupType.CLASSIC, get(a.describeConsumerGroups(List.of(g)).describedGroups().get(g)).type());
+          eq(sent[0], read.size() + members.stream().mapToInt(m -> m.got.size()).sum());
+        } finally {
+          for (Member m : members) m.close();
+        }
+      });
+  }
+
   static void groups(String proto) {
     boolean modern = proto.equals("consumer");
     String pre = proto + " group: ";

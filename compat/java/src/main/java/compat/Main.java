@@ -9,6 +9,7 @@ public final class Main {
     Consumers.consumers();
     Groups.groups("classic");
     Groups.groups("consumer");
+    Groups.migration();
     Transactions.transactions();
     Admins.admins();
     System.exit(0);
