@@ -16,7 +16,6 @@ import { connectionSettings } from '../config.ts';
 import { ConnectionServer } from '../connection/connection-server.ts';
 import type { ListenerInfo } from '../handlers/handler.ts';
 import { buildHandlers } from '../handlers/registry.ts';
-import type { Services } from '../handlers/services.ts';
 import { CompactionService } from '../services/compaction/compaction-service.ts';
 import { Features, type HiddenQueues } from '../services/features/features.ts';
 import { Retention } from '../services/topics/retention.ts';
@@ -31,7 +30,7 @@ import { packageVersion } from '../version.ts';
 import { addMetrics, type BrokerFacts } from './metrics.ts';
 import { openEngine } from './open-engine.ts';
 import { type GatewayOptions, type OpenOptions, withClock } from './options.ts';
-import { buildServices, closeServices } from './services.ts';
+import { type BuiltServices, buildServices, closeServices } from './services.ts';
 import { StartError } from './start-error.ts';
 
 const produceKey = 0;
@@ -42,7 +41,7 @@ export class Gateway implements AdminSource {
   listeners: readonly ListenerInfo[] = [];
   private readonly options: OpenOptions;
   private readonly engine: StorageEngine;
-  private readonly services: Services;
+  private readonly services: BuiltServices;
   private readonly features: Features;
   private readonly retention: Retention;
   private readonly compaction: CompactionService;

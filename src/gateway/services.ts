@@ -22,6 +22,7 @@ import { type QuotaSettings, Quotas } from '../services/quotas/quotas.ts';
 import { ShareCoordinator } from '../services/share/share-coordinator.ts';
 import { ShareFetches } from '../services/share/share-fetches.ts';
 import { ShareOffsets } from '../services/share/share-offsets.ts';
+import { ShareRetries } from '../services/share/share-retries.ts';
 import { shareSettingsFrom } from '../services/share/share-settings.ts';
 import { TopicCatalogue } from '../services/topics/topic-catalogue.ts';
 import { HeldRecords } from '../services/transactions/held-records.ts';
@@ -34,6 +35,7 @@ import type { GatewayOptions } from './options.ts';
 export interface BuiltServices extends Services {
   readonly features: Features;
   readonly openTransactions: OpenTransactions;
+  readonly shareRetries: ShareRetries;
 }
 
 export function buildServices(
@@ -71,6 +73,16 @@ export function buildServices(
   });
   const held = new HeldRecords({ engine });
   features = new Features({ engine, queues, topics, groups, groupConfigs, config, held, clock, log });
+  const shareRetries = new ShareRetries({
+    engine,
+    topics,
+    timers: features.timers,
+    deadLetters: features.deadLetters,
+    coordinator: shareCoordinator,
+    settings: shareSettings,
+    clock,
+    log: log.component('share'),
+  });
   const producerIds = new ProducerIds(engine.catalogue);
   const transactionSettings = transactionSettingsFrom(config);
   const openTransactions = new OpenTransactions({ engine, clock, limits: transactionSettings });
@@ -138,6 +150,7 @@ export function buildServices(
     shareCoordinator,
     shareFetches,
     shareOffsets,
+    shareRetries,
     featureLevels: new FeatureLevels(engine.catalogue, config.int('node.id')),
     clientMetrics: new ClientMetrics({
       catalogue: engine.catalogue,
@@ -200,8 +213,9 @@ function dataVolume(config: StartConfig): DataVolume {
   };
 }
 
-export async function closeServices(services: Services): Promise<void> {
+export async function closeServices(services: BuiltServices): Promise<void> {
   await services.transactions.close();
+  await services.shareRetries.close();
   await services.shareCoordinator.close();
   await services.groups.close();
   services.topics.close();

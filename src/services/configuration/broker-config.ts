@@ -6,6 +6,7 @@
 import { delayBrokerKeys } from '../features/delay/topic-keys.ts';
 import { halfBrokerKeys } from '../features/half-message/topic-keys.ts';
 import { retryGroupKeys } from '../features/retry/group-keys.ts';
+import { shareGroupKeys } from '../share/group-keys.ts';
 import { clusterKeys } from './broker-keys/cluster.ts';
 import { groupKeys } from './broker-keys/groups.ts';
 import { identityKeys } from './broker-keys/identity.ts';
@@ -34,6 +35,7 @@ const definitions = [
   ...halfBrokerKeys,
   // What holds for groups that say nothing themselves.
   ...retryGroupKeys,
+  ...shareGroupKeys,
 ] as const;
 
 type Definition = (typeof definitions)[number];

@@ -4,6 +4,7 @@
  */
 import { halfGroupKeys } from '../features/half-message/group-keys.ts';
 import { retryGroupKeys } from '../features/retry/group-keys.ts';
+import { shareGroupKeys } from '../share/group-keys.ts';
 import { parseOffsetReset } from '../share/offset-reset.ts';
 import { topicNameFault } from '../topics/topic-name.ts';
 import type { BrokerConfig, BrokerKey, ConfigSynonym } from './broker-config.ts';
@@ -174,12 +175,13 @@ export const groupConfigDefinitions: readonly ConfigDefinition[] = [
   ...kafkaDefinitions,
   ...halfGroupKeys,
   ...retryGroupKeys,
+  ...shareGroupKeys,
 ].sort((a, b) => (a.name < b.name ? -1 : 1));
 
 const definitionByName = new Map(groupConfigDefinitions.map((each) => [each.name, each]));
 
 const brokerFallbacks: ReadonlyMap<string, BrokerKey> = new Map<string, BrokerKey>([
-  ...[...halfGroupKeys, ...retryGroupKeys].map(({ name }) => [name, name] as const),
+  ...[...halfGroupKeys, ...retryGroupKeys, ...shareGroupKeys].map(({ name }) => [name, name] as const),
   ['consumer.assignment.interval.ms', 'group.consumer.assignment.interval.ms'],
   ['consumer.heartbeat.interval.ms', 'group.consumer.heartbeat.interval.ms'],
   ['consumer.session.timeout.ms', 'group.consumer.session.timeout.ms'],

@@ -405,22 +405,31 @@ export class GroupCoordinator {
 
   /** Undefined where there is such a share group. */
   shareGroupFault(groupId: string): Promise<ApiError | undefined> {
-    return this.#shareFault(groupId, false);
+    return this.#shareFault(groupId, 'any');
   }
 
   /** Undefined where there is such a share group, and nobody is in it. */
   emptyShareGroupFault(groupId: string): Promise<ApiError | undefined> {
-    return this.#shareFault(groupId, true);
+    return this.#shareFault(groupId, 'empty');
   }
 
-  async #shareFault(groupId: string, mustBeEmpty: boolean): Promise<ApiError | undefined> {
+  /** The same of a group that is made where there is none. */
+  newShareGroupFault(groupId: string): Promise<ApiError | undefined> {
+    return this.#shareFault(groupId, 'empty-or-new');
+  }
+
+  async #shareFault(
+    groupId: string,
+    wanted: 'any' | 'empty' | 'empty-or-new',
+  ): Promise<ApiError | undefined> {
     return this.#runtime.execute<ApiError | undefined>(
       groupId,
-      'look',
+      wanted === 'empty-or-new' ? 'create' : 'look',
       (code) => ({ code, message: null }),
       (machine, effects, ticket) => {
+        if (wanted === 'empty-or-new') machine.share.ensure(groupId, effects);
         const fault = machine.share.fault(groupId);
-        const isRefused = mustBeEmpty && machine.share.group(groupId)?.isEmpty === false;
+        const isRefused = wanted !== 'any' && machine.share.group(groupId)?.isEmpty === false;
         effects.reply(
           ticket,
           fault !== undefined

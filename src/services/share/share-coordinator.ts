@@ -4,16 +4,19 @@
  */
 import { type ErrorCode, errorCodes } from '../../../protocol/error-codes.ts';
 import type { MaybePromise, StorageEngine } from '../../storage/engine.ts';
+import { assert } from '../../util/assert.ts';
 import type { Clock } from '../../util/clock.ts';
 import type { Log } from '../../util/log.ts';
 import type { ApiError } from '../api-error.ts';
 import { type CoordinatorLimits, defaultCoordinatorLimits } from '../coordinator/coordinator-limits.ts';
 import type { Effects } from '../coordinator/coordinator-machine.ts';
 import { CoordinatorRuntime } from '../coordinator/coordinator-runtime.ts';
+import type { JoinableGroups } from '../coordinator/coordinator-shard.ts';
+import type { ClosedGroup } from '../coordinator/joint-append.ts';
 import type { Topic, TopicDirectory } from '../topics/topic.ts';
 import { type ShareKey, type ShareRecord, shareKeyText, shareRecordFormat } from './share-records.ts';
 import type { ShareSettings } from './share-settings.ts';
-import { ShareStateMachine, type ShareSummary } from './share-state-machine.ts';
+import { type Aftermath, type GivenUp, ShareStateMachine, type ShareSummary } from './share-state-machine.ts';
 import type { AcknowledgementBatch } from './share-window.ts';
 
 export interface ShareCoordinatorOptions {
@@ -25,11 +28,20 @@ export interface ShareCoordinatorOptions {
   readonly limits?: Partial<CoordinatorLimits>;
 }
 
+/** Who keeps what becomes of records outside the window. */
+export interface ShareRecordKeeper {
+  append(key: ShareKey, rows: Aftermath['rows'], closed: ClosedGroup): void;
+  giveUp(key: ShareKey, ranges: readonly GivenUp[]): void;
+  readRows(key: ShareKey): Promise<readonly { offset: number; count: number; dueMs: number }[]>;
+  dropRows(key: ShareKey): Promise<void>;
+}
+
 export class ShareCoordinator {
   readonly #runtime: CoordinatorRuntime<ShareRecord, ShareStateMachine>;
   readonly #log: Log;
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #stopListening: () => void;
+  #keeper: ShareRecordKeeper | undefined;
 
   constructor(options: ShareCoordinatorOptions) {
     const { engine, directory, clock, settings } = options;
@@ -47,12 +59,19 @@ export class ShareCoordinator {
           timers,
           settings,
           leaderEpoch: engine.epoch,
-          freed: (key) => this.#tell(shareKeyText(key)),
+          freed: (key) => this.tell(key),
+          // A machine's timer may not run a command inside its own.
+          lockEnded: (key) => queueMicrotask(() => this.#expire(key)),
         }),
     });
     this.#stopListening = directory.onDeleted((topic) => {
       if (!topic.isInternal) void this.#onTopicDeleted(topic);
     });
+  }
+
+  /** Called once, before anything is asked. */
+  keepRecords(keeper: ShareRecordKeeper): void {
+    this.#keeper = keeper;
   }
 
   async close(): Promise<void> {
@@ -72,8 +91,9 @@ export class ShareCoordinator {
     };
   }
 
-  #tell(text: string): void {
-    const waiters = this.#waiters.get(text);
+  /** Something of the share partition may have become free. */
+  tell(key: ShareKey): void {
+    const waiters = this.#waiters.get(shareKeyText(key));
     if (waiters === undefined) return;
     for (const wake of [...waiters]) wake();
   }
@@ -107,9 +127,78 @@ export class ShareCoordinator {
       shareKeyText(key),
       'look',
       () => ({ code: errorCodes.NOT_LEADER_OR_FOLLOWER, message: null }),
-      (machine, effects, ticket) =>
-        effects.reply(ticket, machine.acknowledge(key, memberId, batches, effects)),
+      (machine, effects, ticket, groups) => {
+        const outcome = machine.acknowledge(key, memberId, batches, effects);
+        if ('fault' in outcome) {
+          effects.reply(ticket, outcome.fault);
+          return;
+        }
+        effects.reply(ticket, undefined);
+        this.#settle(key, outcome.aftermath, groups);
+      },
     );
+  }
+
+  /** Runs a command that has more appended with what it writes. Resolves when it ran, or could not. */
+  async withGroups(
+    key: ShareKey,
+    command: (machine: ShareStateMachine, effects: Effects<ShareRecord>, groups: JoinableGroups) => void,
+  ): Promise<void> {
+    await this.#runtime.execute<void>(
+      shareKeyText(key),
+      'create',
+      () => undefined,
+      (machine, effects, ticket, groups) => {
+        effects.reply(ticket, undefined);
+        command(machine, effects, groups);
+      },
+    );
+  }
+
+  /** What is parked of the share partition is read into its machine. */
+  async readParked(key: ShareKey): Promise<void> {
+    const rows = (await this.#keeper?.readRows(key)) ?? [];
+    this.now(key, (machine) => machine.parkedRead(key, rows));
+  }
+
+  /** Makes the share partition anew, without anything parked. */
+  async reset(key: ShareKey, startOffset: number): Promise<ErrorCode> {
+    await this.#keeper?.dropRows(key);
+    return this.execute<ErrorCode>(
+      key,
+      (code) => code,
+      (machine, effects) => {
+        machine.reset(key, startOffset, effects);
+        return errorCodes.NONE;
+      },
+    );
+  }
+
+  /** A parked record is gone from the log. */
+  async dropParked(key: ShareKey, offset: number): Promise<void> {
+    await this.withGroups(key, (machine, effects, groups) =>
+      this.#settle(key, machine.dropParked(key, offset, effects), groups),
+    );
+  }
+
+  #expire(key: ShareKey): void {
+    const partition = this.#runtime.partitionOf(shareKeyText(key));
+    if (partition === undefined) return;
+    this.#runtime.runNow(partition, (machine, effects, groups) =>
+      this.#settle(key, machine.expire(key, effects), groups),
+    );
+  }
+
+  #settle(key: ShareKey, { rows, givenUp }: Aftermath, groups: JoinableGroups): void {
+    if (rows.length > 0) {
+      const closed = groups.closeGroup();
+      assert(
+        this.#keeper !== undefined && closed !== undefined,
+        'rows without a record, or without a keeper',
+      );
+      this.#keeper.append(key, rows, closed);
+    }
+    if (givenUp.length > 0) this.#keeper?.giveUp(key, givenUp);
   }
 
   /** The member's session is over. Where the state is not in memory it holds nothing. */
@@ -153,6 +242,9 @@ export class ShareCoordinator {
   }
 
   async #forgetWhere(isMeant: (summary: ShareSummary) => boolean): Promise<ErrorCode> {
+    for (const summary of await this.summaries(undefined)) {
+      if (isMeant(summary)) await this.#keeper?.dropRows(summary.key);
+    }
     const codes = await this.#runtime.executeOnAll<ErrorCode>(
       (code) => code,
       (machine, effects, ticket) => {

@@ -26,6 +26,8 @@ import type { ShareSummary } from './share-state-machine.ts';
 export interface ShareGroups {
   /** Undefined where there is such a share group and it has no members; else why it cannot be changed. */
   emptyShareGroupFault(groupId: string): Promise<ApiError | undefined>;
+  /** The same of a group that is made where there is none. */
+  newShareGroupFault(groupId: string): Promise<ApiError | undefined>;
   /** Undefined where there is such a share group. */
   shareGroupFault(groupId: string): Promise<ApiError | undefined>;
 }
@@ -110,7 +112,7 @@ export class ShareOffsets {
     groupId,
     topics,
   }: AlterShareGroupOffsetsRequest): Promise<AlterShareGroupOffsetsResponseInput> {
-    const fault = await this.#options.groups.emptyShareGroupFault(groupId);
+    const fault = await this.#options.groups.newShareGroupFault(groupId);
     if (fault !== undefined) {
       return { throttleTimeMs: 0, errorCode: fault.code, errorMessage: fault.message, responses: [] };
     }
@@ -149,15 +151,7 @@ export class ShareOffsets {
   ): Promise<ErrorCode> {
     if (topic?.partitions[partition] === undefined) return errorCodes.UNKNOWN_TOPIC_OR_PARTITION;
     if (startOffset === undefined || startOffset < 0) return errorCodes.INVALID_REQUEST;
-    const key = { groupId, topicId: topic.id, partition };
-    return this.#options.coordinator.execute<ErrorCode>(
-      key,
-      (code) => code,
-      (machine, effects) => {
-        machine.reset(key, startOffset, effects);
-        return errorCodes.NONE;
-      },
-    );
+    return this.#options.coordinator.reset({ groupId, topicId: topic.id, partition }, startOffset);
   }
 
   /** Forgets what the group knows of the topics. Nobody may be in it. */

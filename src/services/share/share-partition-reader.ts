@@ -73,24 +73,19 @@ export class SharePartitionReader {
     if (topic === undefined) return { outcome: 'error', code: errorCodes.UNKNOWN_TOPIC_ID };
     const queue = topic.partitions[key.partition]?.queue;
     if (queue === undefined) return { outcome: 'error', code: errorCodes.UNKNOWN_TOPIC_OR_PARTITION };
-    const { isReadCommitted, maxInFlight } = settings.of(key.groupId);
+    const { isReadCommitted } = settings.of(key.groupId);
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const bounds = await engine.bounds(queue);
       if (bounds === undefined) return { outcome: 'error', code: errorCodes.UNKNOWN_TOPIC_OR_PARTITION };
-      const place = coordinator.now(key, (machine) => {
-        const window = machine.partition(key)?.window;
-        return (
-          window && {
-            startOffset: window.startOffset,
-            nextOffset: window.nextFetchOffset,
-            canAcquire: window.canAcquire(maxInFlight),
-          }
-        );
-      })?.result;
+      const place = coordinator.now(key, (machine) => machine.place(key))?.result;
       if (place === undefined || place.startOffset < bounds.startOffset) {
         const code = await this.#makeReady(key, queue, bounds);
         if (code !== errorCodes.NONE) return { outcome: 'error', code };
         continue;
+      }
+      if (place.parked.length > 0) {
+        const read = await this.#readParked(key, queue, place.parked, bounds, terms);
+        if (read !== undefined) return read;
       }
       const end = isReadCommitted
         ? this.#options.stableOffsets.lastStableOffset(queue, bounds.visibleEndOffset)
@@ -113,7 +108,10 @@ export class SharePartitionReader {
       return true;
     });
     if (typeof isStarted === 'number') return isStarted;
-    if (isStarted) return errorCodes.NONE;
+    if (isStarted) {
+      await coordinator.readParked(key);
+      return errorCodes.NONE;
+    }
     const startOffset = await this.#startOffset(key.groupId, queue, bounds);
     log.debug({ ...key, startOffset }, 'a share partition starts');
     return coordinator.execute<ErrorCode>(key, fail, (machine, effects) => {
@@ -140,6 +138,66 @@ export class SharePartitionReader {
         return found.offset >= 0 ? found.offset : bounds.visibleEndOffset;
       }
     }
+  }
+
+  /** Parked records that are due, each with the batch that it stands in. Undefined where there is none to hand out after all. */
+  async #readParked(
+    key: ShareKey,
+    queue: QueueId,
+    offsets: readonly number[],
+    bounds: QueueBounds,
+    { memberId, maxBytes, maxRecords }: ShareReadTerms,
+  ): Promise<ShareRead | undefined> {
+    const { engine, coordinator, log } = this.#options;
+    const found: number[] = [];
+    const pieces: { readonly lastOffset: number; readonly bytes: Buffer }[] = [];
+    const releases: (() => void)[] = [];
+    let sizeBytes = 0;
+    for (const offset of offsets.slice(0, maxRecords)) {
+      if (pieces.length > 0 && offset <= pieces.at(-1)!.lastOffset) {
+        found.push(offset);
+        continue;
+      }
+      if (pieces.length > 0 && sizeBytes >= maxBytes) break;
+      if (offset < bounds.startOffset) {
+        log.warn({ ...key, offset }, 'a record that waited for its next delivery is gone from the log');
+        await coordinator.dropParked(key, offset);
+        continue;
+      }
+      const read = await engine.read(queue, { fromOffset: offset, maxBytes: 1, atLeastOne: true });
+      if (read.outcome !== 'read') continue;
+      const [batch] = batchesIn(read.payloads, []);
+      if (batch === undefined || batch.firstOffset > offset) {
+        read.release();
+        // Compaction took it.
+        await coordinator.dropParked(key, offset);
+        continue;
+      }
+      releases.push(read.release);
+      pieces.push({
+        lastOffset: batch.lastOffset,
+        bytes: batch.payload.subarray(batch.at, batch.at + batch.sizeBytes),
+      });
+      sizeBytes += batch.sizeBytes;
+      found.push(offset);
+    }
+    const release = (): void => {
+      for (const one of releases) one();
+    };
+    const ranges =
+      coordinator.now(key, (machine) => machine.acquireParked(key, memberId, found))?.result ?? [];
+    if (ranges.length === 0) {
+      release();
+      return undefined;
+    }
+    return {
+      outcome: 'acquired',
+      ranges,
+      records: pieces.map(({ bytes }) => bytes),
+      sizeBytes,
+      recordCount: ranges.length,
+      release,
+    };
   }
 
   async #readAt(

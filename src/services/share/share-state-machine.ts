@@ -7,14 +7,17 @@ import { errorCodes } from '../../../protocol/error-codes.ts';
 import type { ApiError } from '../api-error.ts';
 import type { CoordinatorMachine, Effects, MachineTimers } from '../coordinator/coordinator-machine.ts';
 import { Deadline } from '../coordinator/deadline.ts';
-import type { StateBatch } from './record-states.ts';
+import { maxParkedRecords, ParkedRecords } from './parked-records.ts';
+import { acknowledgeTypes, type StateBatch } from './record-states.ts';
 import { type ShareKey, type ShareRecord, shareKeyText } from './share-records.ts';
-import type { ShareSettings } from './share-settings.ts';
+import type { ShareGroupSettings, ShareSettings } from './share-settings.ts';
 import {
   type AcknowledgementBatch,
   type AcknowledgementPlan,
   type AcquiredRange,
   type AcquireTerms,
+  type DeliveredRange,
+  nobody,
   ShareWindow,
 } from './share-window.ts';
 
@@ -25,6 +28,32 @@ export interface ShareStateMachineOptions {
   readonly leaderEpoch: number;
   /** Something may be handed out of the share partition that could not be before. */
   readonly freed: (key: ShareKey) => void;
+  /** Locks have ended of a share partition where that comes to more than what this machine writes: `expire` is to be called. */
+  readonly lockEnded: (key: ShareKey) => void;
+}
+
+/** What else a command comes to, to be kept together with what it wrote (rows, alarms) or done after it (what is given up). */
+export interface Aftermath {
+  /** Rows of parked records; null deletes. */
+  readonly rows: readonly { readonly offset: number; readonly row: ParkedRow | null }[];
+  readonly givenUp: readonly GivenUp[];
+}
+
+export interface ParkedRow {
+  readonly count: number;
+  readonly dueMs: number;
+  /** It is to be told when that time has come. */
+  readonly hasAlarm: boolean;
+}
+
+/** The broker holds them until `finishGivenUp`. */
+export interface GivenUp extends DeliveredRange {
+  readonly reason: 'rejected' | 'exhausted';
+}
+
+class AftermathBuilder implements Aftermath {
+  readonly rows: { offset: number; row: ParkedRow | null }[] = [];
+  readonly givenUp: GivenUp[] = [];
 }
 
 /** What is known of a share partition without its records. */
@@ -46,6 +75,10 @@ export class SharePartition {
   createMs = 0;
   /** Undefined before the first fetch says where to start. */
   window: ShareWindow | undefined;
+  /** Undefined until the rows were read. */
+  parked: ParkedRecords | undefined;
+  /** Nothing is handed out before, by the monotonic clock: a record of a group that consumes in order was given back. */
+  restsUntilMs = 0;
   readonly locks: Deadline<ShareRecord>;
 
   constructor(
@@ -83,7 +116,7 @@ export class ShareStateMachine implements CoordinatorMachine<ShareRecord> {
         let partition = this.#partitions.get(text);
         if (partition === undefined) {
           partition = new SharePartition(record.key, this.#timers, (one, effects) =>
-            this.#expire(one, effects),
+            this.#lockEnded(one, effects),
           );
           this.#partitions.set(text, partition);
         }
@@ -94,6 +127,7 @@ export class ShareStateMachine implements CoordinatorMachine<ShareRecord> {
         partition.createMs = record.createMs;
         partition.window = record.startOffset < 0 ? undefined : new ShareWindow(record.startOffset);
         partition.window?.apply(record.batches);
+        partition.parked = undefined;
         return;
       }
       case 'update': {
@@ -136,10 +170,15 @@ export class ShareStateMachine implements CoordinatorMachine<ShareRecord> {
   }
 
   /** What changes, with what became known meanwhile. */
-  #write(partition: SharePartition, changes: readonly StateBatch[], effects: Effects<ShareRecord>): void {
+  #write(
+    partition: SharePartition,
+    changes: readonly StateBatch[],
+    effects: Effects<ShareRecord>,
+    mustWrite = false,
+  ): void {
     const window = partition.window!;
     const batches = [...window.unsaved(Number.POSITIVE_INFINITY), ...changes];
-    if (batches.length === 0) return;
+    if (batches.length === 0 && !mustWrite) return;
     effects.append({
       type: 'update',
       key: partition.key,
@@ -225,6 +264,30 @@ export class ShareStateMachine implements CoordinatorMachine<ShareRecord> {
     this.#lockTimer(partition);
   }
 
+  /** Whether something may be handed out now, and where a read should begin. Undefined where the share partition is not ready. */
+  place(key: ShareKey): SharePlace | undefined {
+    const partition = this.partition(key);
+    if (partition === undefined) return undefined;
+    const { window, parked } = partition;
+    if (window === undefined || parked === undefined) return undefined;
+    const { order } = this.#options.settings.of(key.groupId);
+    const isResting =
+      order !== undefined &&
+      (window.isHeld || parked.isHeld || partition.restsUntilMs > this.#timers.monotonicMs());
+    return {
+      startOffset: window.startOffset,
+      nextOffset: window.nextFetchOffset,
+      canAcquire: !isResting && window.canAcquire(this.#maxInFlight(partition)),
+      parked: isResting ? [] : parked.ready(this.#timers.nowMs(), parkedAtOnce),
+    };
+  }
+
+  /** Parked records beyond their limit hold back what is new. */
+  #maxInFlight({ key, parked }: SharePartition): number {
+    if (parked !== undefined && parked.size >= maxParkedRecords) return 0;
+    return this.#options.settings.of(key.groupId).maxInFlight;
+  }
+
   /** Hands records out. Only what is over at once (gaps at the start) is written. */
   acquire(
     key: ShareKey,
@@ -234,8 +297,10 @@ export class ShareStateMachine implements CoordinatorMachine<ShareRecord> {
     const partition = this.partition(key);
     const window = partition?.window;
     if (partition === undefined || window === undefined) return [];
-    const { lockMs, maxInFlight, maxDeliveries } = this.#options.settings.of(key.groupId);
+    if (this.place(key)?.canAcquire !== true) return [];
+    const { lockMs, maxDeliveries } = this.#options.settings.of(key.groupId);
     const lockDueMs = this.#timers.monotonicMs() + lockMs;
+    const maxInFlight = this.#maxInFlight(partition);
     const ranges = window.acquire({ ...terms, lockDueMs, maxInFlight, maxDeliveries });
     if (ranges.length > 0) this.#lockTimer(partition);
     const first = window.ranges()[0];
@@ -243,38 +308,183 @@ export class ShareStateMachine implements CoordinatorMachine<ShareRecord> {
     return ranges;
   }
 
-  /** Undefined where all is done; nothing is where one record is not the member's. */
+  /** Hands out parked records that are due. */
+  acquireParked(key: ShareKey, memberId: string, offsets: readonly number[]): readonly AcquiredRange[] {
+    const partition = this.partition(key);
+    if (partition?.parked === undefined) return [];
+    const { lockMs } = this.#options.settings.of(key.groupId);
+    const nowMs = this.#timers.nowMs();
+    const ranges = partition.parked.acquire(offsets, memberId, nowMs, this.#timers.monotonicMs() + lockMs);
+    if (ranges.length > 0) this.#lockTimer(partition);
+    return ranges;
+  }
+
+  /** An error where one record is not the member's: then nothing is done. */
   acknowledge(
     key: ShareKey,
     memberId: string,
     batches: readonly AcknowledgementBatch[],
     effects: Effects<ShareRecord>,
-  ): ApiError | undefined {
+  ): { readonly fault: ApiError } | { readonly aftermath: Aftermath } {
     const partition = this.partition(key);
     const window = partition?.window;
     if (partition === undefined || window === undefined) {
-      return { code: errorCodes.UNKNOWN_TOPIC_OR_PARTITION, message: null };
+      return { fault: { code: errorCodes.UNKNOWN_TOPIC_OR_PARTITION, message: null } };
     }
-    const { lockMs, maxDeliveries } = this.#options.settings.of(key.groupId);
-    const outcome = window.planAcknowledge(memberId, batches, maxDeliveries);
+    const settings = this.#options.settings.of(key.groupId);
+    const { ofParked, ofWindow } = splitByPlace(partition.parked, batches);
+    if (ofParked.some(({ holder }) => holder !== memberId)) {
+      return {
+        fault: { code: errorCodes.INVALID_RECORD_STATE, message: 'Member is not the owner of offset' },
+      };
+    }
+    const outcome = window.planAcknowledge(memberId, ofWindow, dispositionOf(settings, true));
     switch (outcome.outcome) {
       case 'invalid-state':
-        return { code: errorCodes.INVALID_RECORD_STATE, message: outcome.message };
+        return { fault: { code: errorCodes.INVALID_RECORD_STATE, message: outcome.message } };
       case 'invalid-request':
-        return { code: errorCodes.INVALID_REQUEST, message: outcome.message };
+        return { fault: { code: errorCodes.INVALID_REQUEST, message: outcome.message } };
       case 'planned':
     }
-    window.renew(memberId, outcome.plan.renewed, this.#timers.monotonicMs() + lockMs);
-    this.#carryOut(partition, outcome.plan, effects);
-    return undefined;
+    const lockDueMs = this.#timers.monotonicMs() + settings.lockMs;
+    window.renew(memberId, outcome.plan.renewed, lockDueMs);
+    const aftermath = new AftermathBuilder();
+    for (const { offset, count, type } of ofParked) {
+      switch (type) {
+        case acknowledgeTypes.renew:
+          partition.parked!.renew(offset, lockDueMs);
+          break;
+        case acknowledgeTypes.release:
+          if (count >= settings.maxDeliveries)
+            this.#giveUpParked(partition, offset, count, 'exhausted', aftermath);
+          else this.#park(partition, offset, count, settings, aftermath);
+          break;
+        case acknowledgeTypes.reject:
+          this.#giveUpParked(partition, offset, count, 'rejected', aftermath);
+          break;
+        default:
+          unpark(partition, offset, aftermath);
+      }
+    }
+    if (outcome.plan.released.length > 0 && settings.order !== undefined)
+      this.#rest(partition, settings.order.suspendMs);
+    this.#carryOut(partition, outcome.plan, settings, true, aftermath, effects);
+    return { aftermath };
   }
 
   /** The member's session is over: what it holds is free again. */
   release(key: ShareKey, memberId: string): void {
     const partition = this.partition(key);
-    if (partition?.window === undefined || !partition.window.release(memberId)) return;
+    if (partition === undefined) return;
+    const any = partition.window?.release(memberId) === true;
+    const anyParked = partition.parked?.release(memberId) === true;
+    if (!any && !anyParked) return;
     this.#lockTimer(partition);
     this.#options.freed(key);
+  }
+
+  /** What was held longer than its lock is free again, or over. */
+  expire(key: ShareKey, effects: Effects<ShareRecord>): Aftermath {
+    const aftermath = new AftermathBuilder();
+    const partition = this.partition(key);
+    if (partition?.window === undefined) return aftermath;
+    const settings = this.#options.settings.of(key.groupId);
+    // A timer of the machine's may come a fraction of a millisecond early.
+    const nowMs = this.#timers.monotonicMs() + 1;
+    for (const { offset, count, dueMs } of partition.parked?.expired(nowMs) ?? []) {
+      if (count >= settings.maxDeliveries)
+        this.#giveUpParked(partition, offset, count, 'exhausted', aftermath);
+      else if (settings.backOff?.onTimeout === true)
+        this.#park(partition, offset, count, settings, aftermath);
+      else {
+        partition.parked!.put(offset, count, dueMs);
+        aftermath.rows.push({ offset, row: { count, dueMs, hasAlarm: false } });
+      }
+    }
+    const plan = partition.window.planExpiry(nowMs, dispositionOf(settings, false));
+    this.#carryOut(partition, plan, settings, settings.backOff?.onTimeout === true, aftermath, effects);
+    return aftermath;
+  }
+
+  /**
+   * What the broker held back is written off. Answers what is still to be done, rows of parked records that go; undefined where nothing of
+   * it is held any more.
+   */
+  finishGivenUp(
+    key: ShareKey,
+    ranges: readonly GivenUp[],
+    effects: Effects<ShareRecord>,
+  ): Aftermath | undefined {
+    const aftermath = new AftermathBuilder();
+    const partition = this.partition(key);
+    if (partition?.window === undefined) return undefined;
+    const { parked, window } = partition;
+    for (const { firstOffset, lastOffset } of ranges) {
+      for (const { offset, holder } of parked?.heldIn(firstOffset, lastOffset) ?? []) {
+        if (holder === nobody) unpark(partition, offset, aftermath);
+      }
+    }
+    const changes = window.heldBack(ranges).map((range): StateBatch => ({ ...range, state: 'archived' }));
+    if (changes.length === 0 && aftermath.rows.length === 0) return undefined;
+    this.#write(partition, changes, effects, true);
+    this.#lockTimer(partition);
+    this.#options.freed(key);
+    return aftermath;
+  }
+
+  /** The rows were read: what is known of parked records. */
+  parkedRead(
+    key: ShareKey,
+    rows: readonly { readonly offset: number; readonly count: number; readonly dueMs: number }[],
+  ): void {
+    const partition = this.partition(key);
+    if (partition === undefined || partition.parked !== undefined) return;
+    partition.parked = new ParkedRecords();
+    for (const { offset, count, dueMs } of rows) partition.parked.put(offset, count, dueMs);
+  }
+
+  /** A parked record is not to be read any more. */
+  dropParked(key: ShareKey, offset: number, effects: Effects<ShareRecord>): Aftermath {
+    const aftermath = new AftermathBuilder();
+    const partition = this.partition(key);
+    if (partition?.window === undefined || partition.parked?.get(offset) === undefined) return aftermath;
+    unpark(partition, offset, aftermath);
+    this.#write(partition, [], effects, true);
+    return aftermath;
+  }
+
+  /** Until then nothing of the partition is handed out. */
+  #rest(partition: SharePartition, suspendMs: number): void {
+    partition.restsUntilMs = this.#timers.monotonicMs() + suspendMs;
+    this.#timers.after(suspendMs + 1, () => this.#options.freed(partition.key));
+  }
+
+  #park(
+    partition: SharePartition,
+    offset: number,
+    count: number,
+    { backOff }: ShareGroupSettings,
+    aftermath: AftermathBuilder,
+  ): void {
+    const dueMs = this.#timers.nowMs() + (backOff?.delayMs(count) ?? 0);
+    partition.parked ??= new ParkedRecords();
+    partition.parked.put(offset, count, dueMs);
+    aftermath.rows.push({ offset, row: { count, dueMs, hasAlarm: true } });
+  }
+
+  #giveUpParked(
+    partition: SharePartition,
+    offset: number,
+    count: number,
+    reason: GivenUp['reason'],
+    aftermath: AftermathBuilder,
+  ): void {
+    if (!this.#options.settings.of(partition.key.groupId).hasDeadLetters) {
+      unpark(partition, offset, aftermath);
+      return;
+    }
+    partition.parked!.holdBack(offset, nobody);
+    aftermath.givenUp.push({ firstOffset: offset, lastOffset: offset, deliveryCount: count, reason });
   }
 
   /** Of the group, or of all where it is undefined. */
@@ -291,27 +501,105 @@ export class ShareStateMachine implements CoordinatorMachine<ShareRecord> {
     return partition === undefined ? undefined : summaryOf(partition);
   }
 
-  #carryOut(partition: SharePartition, plan: AcknowledgementPlan, effects: Effects<ShareRecord>): void {
-    this.#write(partition, plan.changes, effects);
+  #carryOut(
+    partition: SharePartition,
+    plan: AcknowledgementPlan,
+    settings: ShareGroupSettings,
+    mayPark: boolean,
+    aftermath: AftermathBuilder,
+    effects: Effects<ShareRecord>,
+  ): void {
+    if (settings.backOff !== undefined && mayPark && settings.order === undefined) {
+      for (const { firstOffset, lastOffset, deliveryCount } of plan.released) {
+        for (let offset = firstOffset; offset <= lastOffset; offset++) {
+          this.#park(partition, offset, deliveryCount, settings, aftermath);
+        }
+      }
+    }
+    if (settings.hasDeadLetters) {
+      partition.window!.holdBack([...plan.rejected, ...plan.exhausted]);
+      for (const range of plan.rejected) aftermath.givenUp.push({ ...range, reason: 'rejected' });
+      for (const range of plan.exhausted) aftermath.givenUp.push({ ...range, reason: 'exhausted' });
+    }
+    this.#write(partition, plan.changes, effects, aftermath.rows.length > 0);
     this.#lockTimer(partition);
     // Records are free again, or there is room for others.
-    if (plan.changes.length > 0) this.#options.freed(partition.key);
+    this.#options.freed(partition.key);
   }
 
-  #expire(partition: SharePartition, effects: Effects<ShareRecord>): void {
-    const { window } = partition;
-    if (window === undefined) return;
-    const { maxDeliveries } = this.#options.settings.of(partition.key.groupId);
-    // A timer of the machine's may come a fraction of a millisecond early.
-    const plan = window.planExpiry(this.#timers.monotonicMs() + 1, maxDeliveries);
-    this.#carryOut(partition, plan, effects);
+  #lockEnded(partition: SharePartition, effects: Effects<ShareRecord>): void {
+    const { hasDeadLetters, backOff } = this.#options.settings.of(partition.key.groupId);
+    const isPlain = !hasDeadLetters && backOff === undefined && (partition.parked?.size ?? 0) === 0;
+    if (isPlain) this.expire(partition.key, effects);
+    else this.#options.lockEnded(partition.key);
   }
 
   #lockTimer(partition: SharePartition): void {
-    const dueMs = partition.window?.nextLockDueMs;
-    if (dueMs === undefined) partition.locks.cancel();
+    const dueMs = Math.min(
+      partition.window?.nextLockDueMs ?? Number.POSITIVE_INFINITY,
+      partition.parked?.nextLockDueMs ?? Number.POSITIVE_INFINITY,
+    );
+    if (dueMs === Number.POSITIVE_INFINITY) partition.locks.cancel();
     else partition.locks.set(Math.max(0, dueMs - this.#timers.monotonicMs()));
   }
+}
+
+/** Where a share partition goes on. */
+export interface SharePlace {
+  readonly startOffset: number;
+  readonly nextOffset: number;
+  readonly canAcquire: boolean;
+  /** Parked records that may be handed out now. */
+  readonly parked: readonly number[];
+}
+
+/** Parked records handed out by one read: each may lie in a batch of its own. */
+const parkedAtOnce = 32;
+
+function dispositionOf(settings: ShareGroupSettings, isGivenBack: boolean) {
+  const { backOff, order, maxDeliveries, hasDeadLetters } = settings;
+  const waits = backOff !== undefined && (isGivenBack || backOff.onTimeout);
+  return { maxDeliveries, parks: waits && order === undefined, keepsGivenUp: hasDeadLetters };
+}
+
+function unpark(partition: SharePartition, offset: number, aftermath: AftermathBuilder): void {
+  partition.parked?.remove(offset);
+  aftermath.rows.push({ offset, row: null });
+}
+
+interface ParkedAcknowledgement {
+  readonly offset: number;
+  readonly count: number;
+  readonly holder: string | undefined;
+  readonly type: number;
+}
+
+/** An acknowledgement may span records in the window and parked ones. */
+function splitByPlace(
+  parked: ParkedRecords | undefined,
+  batches: readonly AcknowledgementBatch[],
+): {
+  readonly ofParked: readonly ParkedAcknowledgement[];
+  readonly ofWindow: readonly AcknowledgementBatch[];
+} {
+  if (parked === undefined || parked.size === 0) return { ofParked: [], ofWindow: batches };
+  const ofParked: ParkedAcknowledgement[] = [];
+  const ofWindow: AcknowledgementBatch[] = [];
+  for (const batch of batches) {
+    const { firstOffset, lastOffset, types } = batch;
+    const typesOf = (first: number, last: number) =>
+      types.length === 1 ? types : types.slice(first - firstOffset, last - firstOffset + 1);
+    let from = firstOffset;
+    for (const { offset, count, holder } of parked.heldIn(firstOffset, lastOffset)) {
+      if (offset > from)
+        ofWindow.push({ firstOffset: from, lastOffset: offset - 1, types: typesOf(from, offset - 1) });
+      ofParked.push({ offset, count, holder, type: typesOf(offset, offset)[0]! });
+      from = offset + 1;
+    }
+    if (from <= lastOffset)
+      ofWindow.push({ firstOffset: from, lastOffset, types: typesOf(from, lastOffset) });
+  }
+  return { ofParked, ofWindow };
 }
 
 function summaryOf({ key, stateEpoch, leaderEpoch, window }: SharePartition): ShareSummary {

@@ -77,6 +77,16 @@ export interface DeliveredRange {
   readonly deliveryCount: number;
 }
 
+/** What becomes of records that a client gives back or gives up. */
+export interface Disposition {
+  /** Deliveries that a record may have. */
+  readonly maxDeliveries: number;
+  /** What is given back is over here: it waits elsewhere until it is delivered again. */
+  readonly parks: boolean;
+  /** What is given up is not written off yet: the broker does something with it first. */
+  readonly keepsGivenUp: boolean;
+}
+
 export interface AcknowledgementPlan {
   /** To be written, then applied. */
   readonly changes: readonly StateBatch[];
@@ -151,9 +161,9 @@ export class ShareWindow {
     return earliest === Number.POSITIVE_INFINITY ? undefined : earliest;
   }
 
-  /** Whether the member holds records. */
-  holdsAny(memberId: string): boolean {
-    return this.#spans.some((span) => span.state === 'acquired' && span.memberId === memberId);
+  /** Whether anybody holds records. */
+  get isHeld(): boolean {
+    return this.#spans.some(({ state }) => state === 'acquired');
   }
 
   /** State, deliveries and owner of one offset in the window. */
@@ -227,9 +237,9 @@ export class ShareWindow {
   planAcknowledge(
     memberId: string,
     batches: readonly AcknowledgementBatch[],
-    maxDeliveries: number,
+    disposition: Disposition,
   ): AcknowledgementOutcome {
-    const plan = new PlanBuilder(maxDeliveries);
+    const plan = new PlanBuilder(disposition);
     for (const batch of batches) {
       if (batch.lastOffset < this.#start) {
         return invalidState('Batch record not found. The request batch offsets are not found in the cache.');
@@ -311,8 +321,8 @@ export class ShareWindow {
   }
 
   /** What becomes of the records whose locks have ended. */
-  planExpiry(nowMs: number, maxDeliveries: number): AcknowledgementPlan {
-    const plan = new PlanBuilder(maxDeliveries);
+  planExpiry(nowMs: number, disposition: Disposition): AcknowledgementPlan {
+    const plan = new PlanBuilder(disposition);
     for (const span of this.#spans) {
       if (span.state === 'acquired' && span.lockDueMs <= nowMs) {
         plan.add(span.first, span.last, span.count, acknowledgeTypes.release);
@@ -499,15 +509,15 @@ function delivered({ first, last, count }: Span): DeliveredRange {
 }
 
 class PlanBuilder {
-  readonly #maxDeliveries: number;
+  readonly #disposition: Disposition;
   readonly #changes: StateBatch[] = [];
   readonly #renewed: DeliveredRange[] = [];
   readonly #released: DeliveredRange[] = [];
   readonly #rejected: DeliveredRange[] = [];
   readonly #exhausted: DeliveredRange[] = [];
 
-  constructor(maxDeliveries: number) {
-    this.#maxDeliveries = maxDeliveries;
+  constructor(disposition: Disposition) {
+    this.#disposition = disposition;
   }
 
   add(firstOffset: number, lastOffset: number, deliveryCount: number, type: number): void {
@@ -520,17 +530,17 @@ class PlanBuilder {
         this.#renewed.push(range);
         return;
       case acknowledgeTypes.release:
-        if (deliveryCount >= this.#maxDeliveries) {
+        if (deliveryCount >= this.#disposition.maxDeliveries) {
           this.#exhausted.push(range);
-          this.#change(range, 'archived');
+          if (!this.#disposition.keepsGivenUp) this.#change(range, 'archived');
         } else {
           this.#released.push(range);
-          this.#change(range, 'available');
+          this.#change(range, this.#disposition.parks ? 'archived' : 'available');
         }
         return;
       case acknowledgeTypes.reject:
         this.#rejected.push(range);
-        this.#change(range, 'archived');
+        if (!this.#disposition.keepsGivenUp) this.#change(range, 'archived');
         return;
       default:
         this.#change(range, 'archived');

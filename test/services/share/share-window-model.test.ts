@@ -22,6 +22,7 @@ const steps = 120;
 const members = ['a', 'b', 'c'];
 const lockMs = 10;
 const maxDeliveries = 4;
+const plain = { maxDeliveries, parks: false, keepsGivenUp: false };
 
 interface ModelRecord {
   state: RecordState;
@@ -107,7 +108,7 @@ class History {
     else if (choice < 5) this.acknowledge();
     else if (choice === 5) {
       this.nowMs += this.random.below(lockMs);
-      this.write(this.window.planExpiry(this.nowMs, maxDeliveries).changes);
+      this.write(this.window.planExpiry(this.nowMs, plain).changes);
     } else if (choice === 6) this.release();
     else if (this.random.oneIn(10)) this.moveStart();
     else if (this.random.oneIn(8)) this.crash();
@@ -194,7 +195,7 @@ class History {
       }
       return true;
     });
-    const outcome = this.window.planAcknowledge(memberId, batches, maxDeliveries);
+    const outcome = this.window.planAcknowledge(memberId, batches, plain);
     expect(outcome.outcome === 'planned').toBe(allHeld);
     if (outcome.outcome !== 'planned') return;
     const expected = new Map<number, string>();

@@ -8,6 +8,7 @@ import {
   ShareWindow,
 } from '../../../src/services/share/share-window.ts';
 
+const plain = { maxDeliveries: 5, parks: false, keepsGivenUp: false };
 const { accept, release, reject, renew, gap } = acknowledgeTypes;
 
 /** A window, with what the coordinator does around it. */
@@ -38,7 +39,7 @@ class Partition {
   }
 
   acknowledge(memberId: string, ...batches: AcknowledgementBatch[]) {
-    const outcome = this.window.planAcknowledge(memberId, batches, 5);
+    const outcome = this.window.planAcknowledge(memberId, batches, plain);
     if (outcome.outcome !== 'planned') return outcome.outcome;
     this.write(outcome.plan.changes);
     this.window.renew(memberId, outcome.plan.renewed, this.nowMs + 30_000);
@@ -53,7 +54,7 @@ class Partition {
   }
 
   expire(): void {
-    this.write(this.window.planExpiry(this.nowMs, 5).changes);
+    this.write(this.window.planExpiry(this.nowMs, plain).changes);
   }
 
   reloaded(startOffset = 0): ShareWindow {

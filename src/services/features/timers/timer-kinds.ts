@@ -14,4 +14,6 @@ export const timerKinds = {
   retrySeen: 6,
   /** A committed transaction tells of a failure: counts it. */
   retryIntake: 7,
+  /** A parked record of a share group may be delivered again: tells who waits. */
+  shareRetry: 8,
 } as const;

@@ -135,6 +135,12 @@ export class ShareGroupProtocol {
     return this.#groups.get(groupId);
   }
 
+  /** Makes the group, without members, where no group has the id. */
+  ensure(groupId: string, effects: GroupEffects): void {
+    if (this.#groups.has(groupId) || this.#options.isTaken(groupId)) return;
+    effects.append(groupEpochRecord(groupId, 0, 0));
+  }
+
   /** Undefined where there is such a share group. */
   fault(groupId: string): GroupFault | undefined {
     return this.#groups.has(groupId) ? undefined : this.#absent(groupId);
