@@ -99,7 +99,7 @@ public final class Delay {
         long now = System.currentTimeMillis();
         sent.add(producer.send(record(topic, "k", codec + " level", "rmq-delay-level", "1")));
         sent.add(producer.send(record(topic, "k", codec + " delay", "rmq-delay-ms", "600", "own", "x")));
-        sent.add(producer.send(record(topic, "k", codec + " time", "rmq-deliver-at-ms", String.valueOf(now + 900))));
+        sent.add(producer.send(record(topic, "k", codec + " time", "rmq-deliver-at-ms", String.valueOf(now + 3000))));
         sent.add(producer.send(record(topic, "k", codec + " now")));
         for (var one : sent) check(!one.get().hasOffset(), "a batch with delayed records has no offset yet");
       }
@@ -175,12 +175,84 @@ public final class Delay {
     }
   }
 
+  static void levels() throws Exception {
+    String topic = create(Map.of("rmq.message.type", "DELAY"));
+    int[] seconds = {1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200};
+    Map<String, Long> delays = new java.util.LinkedHashMap<>();
+    try (var producer = producer("linger.ms", "50"); var operator = producer("linger.ms", "50")) {
+      List<Future<RecordMetadata>> sent = new ArrayList<>();
+      for (int level = 1; level <= 19; level++) {
+        String id = "level " + level;
+        delays.put(id, seconds[Math.min(level, 18) - 1] * 1000L);
+        sent.add(producer.send(record(topic, "k", id, "rmq-delay-level", "" + level, "rmq-message-id", id)));
+      }
+      delays.put("level first", 3_600_000L);
+      sent.add(producer.send(record(topic, "k", "level first", "rmq-deliver-at-ms", "1", "rmq-delay-ms", "5",
+          "rmq-delay-level", "17", "rmq-message-id", "level first")));
+      delays.put("delay before time", 3_000_000L);
+      sent.add(producer.send(record(topic, "k", "delay before time", "rmq-deliver-at-ms", "1",
+          "rmq-delay-ms", "3000000", "rmq-message-id", "delay before time")));
+      sent.add(producer.send(record(topic, "k", "past", "rmq-deliver-at-ms", "1")));
+      sent.add(producer.send(record(topic, "k", "no delay", "rmq-delay-ms", "0")));
+      for (var one : sent) one.get();
+      var first = receive(topic, 2).keySet().stream().map(ConsumerRecord::value).sorted().toList();
+      check(first.equals(List.of("no delay", "past")), "delivered at once were " + first);
+      List<Future<RecordMetadata>> asked = new ArrayList<>();
+      for (String id : delays.keySet()) {
+        // The first level may be due by itself.
+        if (!id.equals("level 1")) asked.add(operator.send(record("delay.op." + topic, id, "", "rmq-delay-action", "deliver")));
+      }
+      for (var one : asked) one.get();
+    }
+    for (var got : receive(topic, delays.size() + 2).keySet()) {
+      Long delay = delays.get(got.value());
+      if (delay != null) check(time(got, "rmq-due-ms") - time(got, "rmq-stored-ms") == delay, "wrong delay of " + got.value());
+    }
+  }
+
+  static long time(ConsumerRecord<String, String> record, String header) {
+    return Long.parseLong(new String(record.headers().lastHeader(header).value()));
+  }
+
+  static void manyInABatch() throws Exception {
+    String topic = create(Map.of("rmq.message.type", "DELAY"));
+    long due = System.currentTimeMillis() + 3000;
+    try (var producer = producer("linger.ms", "100", "batch.size", "1000000")) {
+      List<Future<RecordMetadata>> sent = new ArrayList<>();
+      for (int at = 0; at < 500; at++) {
+        String value = at + " " + "x".repeat(at % 7 == 0 ? 3000 : 20);
+        sent.add(producer.send(record(topic, "k", value, "rmq-deliver-at-ms", String.valueOf(due + at * 37 % 500))));
+      }
+      for (var one : sent) one.get();
+    }
+    long before = 0;
+    java.util.Set<String> numbers = new java.util.HashSet<>();
+    for (var got : receive(topic, 500).keySet()) {
+      check(time(got, "rmq-due-ms") >= before, "in due order");
+      before = time(got, "rmq-due-ms");
+      numbers.add(got.value().split(" ")[0]);
+    }
+    check(numbers.size() == 500, numbers.size() + " different records");
+  }
+
+  static void wholeTopic() throws Exception {
+    String topic = create(Map.of("rmq.message.type", "DELAY", "rmq.delay.default.ms", "500"));
+    long before = System.currentTimeMillis();
+    try (var producer = producer()) {
+      producer.send(record(topic, "k", "v")).get();
+    }
+    check(receive(topic, 1).values().iterator().next() - before >= 500, "not early");
+  }
+
   public static void main(String[] args) {
     broker = args[0];
     scenario("java: delays, levels and times, every codec, idempotent, never early", Delay::inTime);
     scenario("java: what a topic does not take is refused in words that name the setting", Delay::refused);
     scenario("java: cancel, deliver now and reschedule through the operation topic", Delay::operations);
     scenario("java: settings are altered and described, hidden queues are not listed", Delay::settings);
+    scenario("java: the eighteen levels, what is above them, what counts first, what is past", Delay::levels);
+    scenario("java: five hundred delays in one batch, small records and large ones", Delay::manyInABatch);
+    scenario("java: the topic's default delays what has no headers", Delay::wholeTopic);
     System.exit(0);
   }
 }

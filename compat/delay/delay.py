@@ -56,7 +56,7 @@ def in_time():
         errors, _ = send(topic, [
             ("k", f"{codec} level", {"rmq-delay-level": "1"}),
             ("k", f"{codec} delay", {"rmq-delay-ms": "600", "own": "x"}),
-            ("k", f"{codec} time", {"rmq-deliver-at-ms": str(int(now) + 900)}),
+            ("k", f"{codec} time", {"rmq-deliver-at-ms": str(int(now) + 3000)}),
             ("k", f"{codec} now", None),
         ], compression_type=codec, enable_idempotence=True)
         assert not errors, errors
@@ -92,13 +92,37 @@ def operations():
         assert [error.code() for error in act(i, action)] == [KafkaError.INVALID_RECORD], (i, action)
 
 
+LEVELS = [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200]
+
+
+def levels():
+    topic = create()
+    cases = [(f"level {at + 1}", s * 1000, {"rmq-delay-level": str(at + 1)}) for at, s in enumerate(LEVELS)]
+    cases.append(("level 19", 7200000, {"rmq-delay-level": "19"}))
+    cases.append(("level first", 3600000, {"rmq-deliver-at-ms": "1", "rmq-delay-ms": "5", "rmq-delay-level": "17"}))
+    cases.append(("delay before time", 3000000, {"rmq-deliver-at-ms": "1", "rmq-delay-ms": "3000000"}))
+    errors, _ = send(topic, [("k", i, {**headers, "rmq-message-id": i}) for i, _, headers in cases]
+                     + [("k", "past", {"rmq-deliver-at-ms": "1"}), ("k", "no delay", {"rmq-delay-ms": "0"})])
+    assert not errors, errors
+    assert sorted(m.value() for m, _ in receive(topic, 2)) == [b"no delay", b"past"]
+    errors, _ = send(f"delay.op.{topic}", [(i, "", {"rmq-delay-action": "deliver"}) for i, _, _ in cases[1:]])
+    assert not errors, errors
+    got = {m.value().decode(): dict(m.headers() or []) for m, _ in receive(topic, len(cases) + 2)}
+    for i, delay, _ in cases:
+        assert int(got[i]["rmq-due-ms"]) - int(got[i]["rmq-stored-ms"]) == delay, (i, got[i])
+
+
 def survives():
     topic = create()
-    errors, _ = send(topic, [("k", str(i), {"rmq-delay-ms": str(3000 + i)}) for i in range(200)])
+    due = int(time.time() * 1000) + 4000
+    body = lambda i: f"{i} " + "x" * (3000 if i % 7 == 0 else 20)
+    errors, _ = send(topic, [("k", body(i), {"rmq-deliver-at-ms": str(due + i * 37 % 500)}) for i in range(500)])
     assert not errors, errors
     restart_broker()
-    got = receive(topic, 200, 30)
-    assert sorted(int(m.value()) for m, _ in got) == list(range(200))
+    got = receive(topic, 500, 40)
+    assert sorted(int(m.value().split()[0]) for m, _ in got) == list(range(500))
+    dues = [int(dict(m.headers())["rmq-due-ms"]) for m, _ in got]
+    assert dues == sorted(dues)
 
 
 def whole_topic():
@@ -112,4 +136,5 @@ scenario("python: delays, levels and times, every codec, idempotent, never early
 scenario("python: what a topic does not take is refused", refused)
 scenario("python: cancel, deliver now and reschedule through the operation topic", operations)
 scenario("python: the topic's default delays what has no headers", whole_topic)
-scenario("python: delayed records survive kill -9", survives)
+scenario("python: the eighteen levels, what is above them, what counts first, what is past", levels)
+scenario("python: five hundred delays in one batch, small records and large ones, survive kill -9", survives)

@@ -1,11 +1,23 @@
 #!/usr/bin/env bash
-# Delayed records from unchanged clients: confluent-kafka-python, the official Java client, franz-go. The program of each is in this folder.
+# Delayed records from unchanged clients: kafkajs, confluent-kafka-python, the official Java client, franz-go. The program of each is in this folder.
 . "$(dirname "$0")/../lib/suite.sh"
-suite_args "$@"; need python3; need java; need mvn; need go
-echo "version confluent-kafka-python ${CONFLUENT_KAFKA_PYTHON_VERSION:=2.16.1}, kafka-clients ${KAFKA_CLIENTS_VERSION:=4.4.0}, franz-go ${FRANZ_GO_VERSION:=v1.22.2}"
+suite_args "$@"; need node; need npm; need python3; need java; need mvn; need go
+echo "version kafkajs ${KAFKAJS_VERSION:=2.2.4}, confluent-kafka-python ${CONFLUENT_KAFKA_PYTHON_VERSION:=2.16.1}, kafka-clients ${KAFKA_CLIENTS_VERSION:=4.4.0}, franz-go ${FRANZ_GO_VERSION:=v1.22.2}"
 
-[ -z "$SHORT" ] || FILTER=python
+[ -z "$SHORT" ] || FILTER='kafkajs|python'
 wanted() { [ -z "$FILTER" ] || [[ $1 =~ $FILTER ]]; }
+
+if wanted kafkajs; then
+  dir=$SUITE_CACHE/npm-kafkajs-$KAFKAJS_VERSION
+  if [ ! -f "$dir/.ready" ]; then
+    mkdir -p "$dir"
+    (cd "$dir" && echo '{"private":true,"type":"module"}' >package.json &&
+      npm install --no-audit --no-fund "kafkajs@$KAFKAJS_VERSION" snappy@7.4.3 lz4-napi@2.10.0 @toondepauw/node-zstd@2.0.0) >&2
+    touch "$dir/.ready"
+  fi
+  cp "$SUITE_DIR/delay.mjs" "$dir/delay.mjs"; mkdir -p "$dir/lib"; cp "$SUITE_DIR/../lib/scenarios.mjs" "$dir/lib/scenarios.mjs"
+  (cd "$dir" && node delay.mjs "$BROKER") || true
+fi
 
 if wanted python; then
   py_venv confluent-kafka "confluent-kafka==$CONFLUENT_KAFKA_PYTHON_VERSION"

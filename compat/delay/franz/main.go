@@ -38,7 +38,7 @@ func client(opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-func create(messageType string) (string, error) {
+func create(messageType string, settings ...string) (string, error) {
 	cl := client()
 	defer cl.Close()
 	names++
@@ -47,9 +47,12 @@ func create(messageType string) (string, error) {
 	req.TimeoutMillis = 20000
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, 1, 1
-	config := kmsg.NewCreateTopicsRequestTopicConfig()
-	config.Name, config.Value = "rmq.message.type", kmsg.StringPtr(messageType)
-	topic.Configs = append(topic.Configs, config)
+	settings = append(settings, "rmq.message.type", messageType)
+	for at := 0; at < len(settings); at += 2 {
+		config := kmsg.NewCreateTopicsRequestTopicConfig()
+		config.Name, config.Value = settings[at], kmsg.StringPtr(settings[at+1])
+		topic.Configs = append(topic.Configs, config)
+	}
 	req.Topics = append(req.Topics, topic)
 	resp, err := req.RequestWith(ctx, cl)
 	if err != nil {
@@ -109,7 +112,7 @@ func inTime() error {
 		results := cl.ProduceSync(ctx,
 			record(topic, "k", "level", "rmq-delay-level", "1"),
 			record(topic, "k", "delay", "rmq-delay-ms", "600", "own", "x"),
-			record(topic, "k", "time", "rmq-deliver-at-ms", strconv.FormatInt(now+900, 10)),
+			record(topic, "k", "time", "rmq-deliver-at-ms", strconv.FormatInt(now+3000, 10)),
 			record(topic, "k", "now"),
 		)
 		cl.Close()
@@ -191,9 +194,129 @@ func operations() error {
 	return nil
 }
 
+func levels() error {
+	topic, err := create("DELAY")
+	if err != nil {
+		return err
+	}
+	cl := client(kgo.ProducerLinger(50 * time.Millisecond))
+	defer cl.Close()
+	delays := map[string]int64{"level first": 3600000, "delay before time": 3000000}
+	sent := []*kgo.Record{
+		record(topic, "k", "level first", "rmq-deliver-at-ms", "1", "rmq-delay-ms", "5", "rmq-delay-level", "17", "rmq-message-id", "level first"),
+		record(topic, "k", "delay before time", "rmq-deliver-at-ms", "1", "rmq-delay-ms", "3000000", "rmq-message-id", "delay before time"),
+		record(topic, "k", "past", "rmq-deliver-at-ms", "1"),
+		record(topic, "k", "no delay", "rmq-delay-ms", "0"),
+	}
+	seconds := []int64{1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200, 7200}
+	for at, s := range seconds {
+		id := fmt.Sprintf("level %d", at+1)
+		delays[id] = s * 1000
+		sent = append(sent, record(topic, "k", id, "rmq-delay-level", strconv.Itoa(at+1), "rmq-message-id", id))
+	}
+	if err := cl.ProduceSync(ctx, sent...).FirstErr(); err != nil {
+		return err
+	}
+	first, err := receive(topic, 2)
+	if err != nil {
+		return err
+	}
+	for _, one := range first[:2] {
+		if v := string(one.Value); v != "past" && v != "no delay" {
+			return errors.New(v + " was delivered at once")
+		}
+	}
+	var asked []*kgo.Record
+	for id := range delays {
+		if id != "level 1" { // it may be due by itself
+			asked = append(asked, record("delay.op."+topic, id, "", "rmq-delay-action", "deliver"))
+		}
+	}
+	if err := cl.ProduceSync(ctx, asked...).FirstErr(); err != nil {
+		return err
+	}
+	all, err := receive(topic, len(delays)+2)
+	if err != nil {
+		return err
+	}
+	for _, one := range all {
+		want, is := delays[string(one.Value)]
+		if delay := times(one.Record, "rmq-due-ms") - times(one.Record, "rmq-stored-ms"); is && delay != want {
+			return fmt.Errorf("%s was delayed by %d", one.Value, delay)
+		}
+	}
+	return nil
+}
+
+func times(r *kgo.Record, name string) int64 {
+	text, _ := header(r, name)
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
+}
+
+func manyInABatch() error {
+	topic, err := create("DELAY")
+	if err != nil {
+		return err
+	}
+	cl := client(kgo.ProducerLinger(100 * time.Millisecond))
+	defer cl.Close()
+	due := time.Now().UnixMilli() + 3000
+	var sent []*kgo.Record
+	for at := 0; at < 500; at++ {
+		size := 20
+		if at%7 == 0 {
+			size = 3000
+		}
+		sent = append(sent, record(topic, "k", fmt.Sprintf("%d %s", at, strings.Repeat("x", size)), "rmq-deliver-at-ms", strconv.FormatInt(due+int64(at*37%500), 10)))
+	}
+	if err := cl.ProduceSync(ctx, sent...).FirstErr(); err != nil {
+		return err
+	}
+	all, err := receive(topic, 500)
+	if err != nil {
+		return err
+	}
+	numbers, before := map[string]bool{}, int64(0)
+	for _, one := range all {
+		number, _, _ := strings.Cut(string(one.Value), " ")
+		numbers[number] = true
+		if dueMs := times(one.Record, "rmq-due-ms"); dueMs < before {
+			return errors.New("not in due order")
+		} else {
+			before = dueMs
+		}
+	}
+	if len(all) != 500 || len(numbers) != 500 {
+		return fmt.Errorf("%d records, %d different", len(all), len(numbers))
+	}
+	return nil
+}
+
+func wholeTopic() error {
+	topic, err := create("DELAY", "rmq.delay.default.ms", "500")
+	if err != nil {
+		return err
+	}
+	cl := client()
+	defer cl.Close()
+	before := time.Now().UnixMilli()
+	if err := cl.ProduceSync(ctx, record(topic, "k", "v")).FirstErr(); err != nil {
+		return err
+	}
+	all, err := receive(topic, 1)
+	if err == nil && all[0].at-before < 500 {
+		err = errors.New("early")
+	}
+	return err
+}
+
 func main() {
 	broker = os.Args[1]
 	scenario("franz-go: delays, levels and times, every codec, idempotent, never early", inTime)
 	scenario("franz-go: what a topic does not take is refused", refused)
 	scenario("franz-go: cancel, deliver now and reschedule through the operation topic", operations)
+	scenario("franz-go: the eighteen levels, what is above them, what counts first, what is past", levels)
+	scenario("franz-go: five hundred delays in one batch, small records and large ones", manyInABatch)
+	scenario("franz-go: the topic's default delays what has no headers", wholeTopic)
 }
