@@ -87,6 +87,8 @@ function timerFigures({ timers, trim, delay }: Features): TimerFigures {
   return {
     loaded: timers.loaded,
     pending: trim.pendingByKind && named(trim.pendingByKind),
+    pendingByTopic: trim.pendingBySubject,
+    latenessByTopic: timers.latenessBySubject.sums,
     fired: named(timers.fired),
     discarded: timers.discarded,
     lateness: {

@@ -5,6 +5,9 @@ export interface TimerFigures {
   readonly loaded: number;
   /** By kind, as counted at the last pass over all; undefined before the first. */
   readonly pending: ReadonlyMap<string, number> | undefined;
+  /** Deliveries that wait, at the same pass. A group's retries are delivered to its retry topic. */
+  readonly pendingByTopic: ReadonlyMap<string, number>;
+  readonly latenessByTopic: ReadonlyMap<string, { readonly count: number; readonly sumMs: number }>;
   /** By kind. */
   readonly fired: ReadonlyMap<string, number>;
   /** By reason. */
@@ -32,6 +35,20 @@ export function timerMetrics(read: () => TimerFigures): Collector {
       writer.family('odradek_timers_pending', 'gauge', 'Timers that wait, as counted at the last pass');
       for (const [kind, count] of figures.pending) writer.sample(count, { kind });
     }
+    writer.family(
+      'odradek_deliveries_pending',
+      'gauge',
+      'Later deliveries that wait, as counted at the last pass',
+    );
+    for (const [topic, count] of figures.pendingByTopic) writer.sample(count, { topic });
+    writer.family('odradek_deliveries_total', 'counter', 'Later deliveries that were made');
+    for (const [topic, { count }] of figures.latenessByTopic) writer.sample(count, { topic });
+    writer.family(
+      'odradek_deliveries_lateness_seconds_total',
+      'counter',
+      'By how much they were late, together: divided by their number, the mean',
+    );
+    for (const [topic, { sumMs }] of figures.latenessByTopic) writer.sample(sumMs / 1000, { topic });
     writer.family('odradek_timers_fired_total', 'counter', 'Timers that fired');
     for (const [kind, count] of figures.fired) writer.sample(count, { kind });
     writer.family('odradek_timers_discarded_total', 'counter', 'Timers that came to nothing');

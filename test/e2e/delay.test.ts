@@ -203,7 +203,7 @@ describe('delayed records over HTTP', () => {
   }
 
   it('lists by due time in pages, cancels, moves, delivers now, and says why not', async () => {
-    const { call, ends, send, stop } = await started({ memory: true });
+    const { broker, call, ends, send, stop } = await started({ memory: true });
     await send('orders', ['a', 'b', 'c/ü'], 60_000);
     await send('other', ['a'], 30_000);
     await send('orders', ['soon'], 20_000);
@@ -246,6 +246,10 @@ describe('delayed records over HTTP', () => {
     expect((await call('GET', '/delayed', undefined, { origin: 'http://evil.example' })).status).toBe(403);
     expect((await call('GET', '/delayed?limit=0')).status).toBe(400);
     expect((await call('GET', '/delayed?next=x')).status).toBe(400);
+    expect((await call('POST', '/clock/advance', { ms: 60_000 })).status).toBe(200);
+    const metrics = await (await fetch(`http://127.0.0.1:${broker.adminPort}/metrics`)).text();
+    expect(metrics).toContain('odradek_deliveries_total{topic="orders"} 2');
+    expect(metrics).toMatch(/odradek_deliveries_lateness_seconds_total\{topic="other"\} [0-9.e-]+/);
     await stop();
   });
 

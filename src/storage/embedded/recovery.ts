@@ -169,6 +169,7 @@ class Recovery {
       const next: Manifest = {
         ...manifest,
         ...changedRuns,
+        ...(await this.sealedRows(this.replay.orderedIndex, scan.end)),
         logEpoch: isClean || this.isNew ? manifest.logEpoch : this.replay.largestEpoch + 1,
         durablePosition: scan.end,
         isClean: false,
@@ -200,6 +201,24 @@ class Recovery {
       await this.replay.orderedIndex?.close();
       throw error;
     }
+  }
+
+  /**
+   * Many rows that came from the log go into a run file before the start is over: a process that is killed again and again before its
+   * first seal would replay more of them each time. Nothing where they are few, or the disk has no room for it.
+   */
+  private async sealedRows(
+    orderedIndex: IndexStore,
+    position: number,
+  ): Promise<Pick<Manifest, 'orderedIndex'> | undefined> {
+    if (!orderedIndex.isFull) return undefined;
+    try {
+      await orderedIndex.seal();
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      return undefined;
+    }
+    return { orderedIndex: { runs: orderedIndex.descriptions(), position } };
   }
 
   /** The segments that the manifest tells the size of are there, whole. */

@@ -3,6 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { buildRecordBatch } from '../../../protocol/records/record-batch-builder.ts';
 import { HiddenTrim } from '../../../src/services/features/timers/hidden-trim.ts';
 import {
+  LatenessBySubject,
+  maxSubjects,
+  otherSubjects,
+} from '../../../src/services/features/timers/lateness.ts';
+import {
   TimerEngine,
   type TimerEngineSettings,
   type TimerHandler,
@@ -265,5 +270,17 @@ describe('the window of timers', () => {
       payload: Buffer.from('x'),
     };
     expect(readTimer(keyOf(timer), timer.payload)).toEqual(timer);
+  });
+});
+
+describe('lateness', () => {
+  it('is told for so many subjects apart, and for the others together', () => {
+    const lateness = new LatenessBySubject();
+    for (let at = 0; at < maxSubjects + 50; at++) lateness.observe(`topic ${at}`, at === 3 ? -5 : 10);
+    lateness.observe('topic 0', 30);
+    expect(lateness.sums.size).toBe(maxSubjects + 1);
+    expect(lateness.sums.get('topic 0')).toEqual({ count: 2, sumMs: 40 });
+    expect(lateness.sums.get('topic 3')).toEqual({ count: 1, sumMs: 0 });
+    expect(lateness.sums.get(otherSubjects)).toEqual({ count: 50, sumMs: 500 });
   });
 });

@@ -8,7 +8,7 @@ import type { Clock } from '../../../util/clock.ts';
 import type { Topic, TopicDirectory } from '../../topics/topic.ts';
 import type { Discard, FirePlan, TimerHandler } from '../timers/timer-engine.ts';
 import type { Timer } from '../timers/timer-row.ts';
-import { type DelayedBatch, decodeDelayedBatch } from './delay-row.ts';
+import { type DelayedBatch, decodeDelayedBatch, topicIdOf } from './delay-row.ts';
 import { withDueTime } from './delayed-records.ts';
 import {
   type DelayOutcome,
@@ -47,6 +47,10 @@ export class DelayDelivery implements TimerHandler {
     return plans;
   }
 
+  subjectOf(timer: Timer): string | undefined {
+    return this.options.topics.byId(topicIdOf(timer.payload))?.name;
+  }
+
   /** `look`: the message id may stand for another record by now. */
   planOf(timer: Timer, outcome: DelayOutcome, look: boolean): MaybePromise<FirePlan | Discard> {
     const batch = decodeDelayedBatch(timer.payload);
@@ -55,8 +59,8 @@ export class DelayDelivery implements TimerHandler {
     if (look && batch.messageId !== undefined) return this.planAfterLook(timer, batch, topic, outcome);
     const entry = this.entryOf(timer, batch, topic);
     return entry instanceof Promise
-      ? entry.then((made) => this.planWith(made, timer, batch, outcome))
-      : this.planWith(entry, timer, batch, outcome);
+      ? entry.then((made) => this.planWith(made, timer, batch, topic, outcome))
+      : this.planWith(entry, timer, batch, topic, outcome);
   }
 
   private async planAfterLook(
@@ -67,13 +71,19 @@ export class DelayDelivery implements TimerHandler {
   ): Promise<FirePlan | Discard> {
     if (!(await this.isNewestOfItsId(batch.topicId, batch.messageId!, timer)))
       return { discard: 'superseded' };
-    return this.planWith(await this.entryOf(timer, batch, topic), timer, batch, outcome);
+    return this.planWith(await this.entryOf(timer, batch, topic), timer, batch, topic, outcome);
   }
 
-  private planWith(entry: AppendEntry, timer: Timer, batch: DelayedBatch, outcome: DelayOutcome): FirePlan {
+  private planWith(
+    entry: AppendEntry,
+    timer: Timer,
+    batch: DelayedBatch,
+    topic: Topic,
+    outcome: DelayOutcome,
+  ): FirePlan {
     const { topicId, messageId } = batch;
     const sizeBytes = batch.sizeBytes + entryOverheadBytes;
-    if (messageId === undefined) return { entries: [entry], sizeBytes };
+    if (messageId === undefined) return { entries: [entry], sizeBytes, subject: topic.name };
     const nowMs = this.options.clock.nowMs();
     const ended = idEnded(topicId, messageId, outcome, nowMs, this.options.outcomeKeptMs());
     return {
@@ -82,6 +92,7 @@ export class DelayDelivery implements TimerHandler {
       conditions: [idHolds(topicId, messageId, timer)],
       scheduled: ended.timer === undefined ? [] : [{ timer: ended.timer }],
       sizeBytes,
+      subject: topic.name,
     };
   }
 

@@ -63,6 +63,11 @@ export function encodeDelayedBatch(batch: DelayedBatch): Buffer {
   return bytes;
 }
 
+/** The topic of an encoded batch, base64url. */
+export function topicIdOf(bytes: Buffer): string {
+  return bytes.toString('base64url', topicIdAt, topicIdAt + topicIdBytes);
+}
+
 /** Throws a RangeError on bytes that this version did not write. */
 export function decodeDelayedBatch(bytes: Buffer): DelayedBatch {
   const format = bytes[0];
@@ -73,7 +78,7 @@ export function decodeDelayedBatch(bytes: Buffer): DelayedBatch {
   const idFrom = format === formatWithBatch ? idAt + 1 : idAt;
   const idUntil = format === formatWithBatch ? idFrom + bytes[idAt]! : bytes.length;
   return {
-    topicId: bytes.toString('base64url', topicIdAt, topicIdAt + topicIdBytes),
+    topicId: topicIdOf(bytes),
     partition: bytes.readUInt32BE(partitionAt),
     recordCount: bytes.readUInt32BE(countAt),
     maxTimestampMs: readUint64(bytes, maxTimestampAt) - 1,

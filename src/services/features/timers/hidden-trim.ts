@@ -7,6 +7,7 @@
 import type { QueueId, StorageEngine } from '../../../storage/engine.ts';
 import type { Clock, Timer as ClockTimer } from '../../../util/clock.ts';
 import type { Log } from '../../../util/log.ts';
+import { countedAs } from './lateness.ts';
 import type { TimerEngine } from './timer-engine.ts';
 import { keyOf, type Timer, type TimerSource } from './timer-row.ts';
 
@@ -48,6 +49,8 @@ export class HiddenTrim {
   private closed = false;
   /** As counted by the last pass, by kind; undefined before the first. */
   pendingByKind: ReadonlyMap<number, number> | undefined;
+  /** The same by what the timers are counted for. */
+  pendingBySubject: ReadonlyMap<string, number> = new Map();
 
   constructor(options: HiddenTrimOptions) {
     this.options = options;
@@ -83,7 +86,7 @@ export class HiddenTrim {
 
   private async runIfDue(): Promise<void> {
     const bytes = await this.hiddenBytes();
-    if (bytes === 0 && this.pendingByKind === undefined) this.counted(new Map());
+    if (bytes === 0 && this.pendingByKind === undefined) this.counted(new Map(), new Map());
     if (bytes === 0) return;
     const ageMs = this.options.clock.monotonicMs() - this.passedAtMs;
     const hasGrown = bytes >= Math.max(leastBytes, 2 * this.bytesAfterPass);
@@ -102,6 +105,7 @@ export class HiddenTrim {
         waiting.set(queue, { queue, endOffset: bounds.visibleEndOffset, offsets: [] });
     }
     const pending = new Map<number, number>();
+    const bySubject = new Map<string, number>();
     const note = ({ source }: Pick<Timer, 'source'>) => {
       const found = waiting.get(source.queue);
       if (found !== undefined && source.offset < found.endOffset) found.offsets.push(source.offset);
@@ -117,6 +121,11 @@ export class HiddenTrim {
         for (const timer of page) {
           note(timer);
           pending.set(timer.kind, (pending.get(timer.kind) ?? 0) + 1);
+          const subject = timers.subjectOf(timer);
+          if (subject !== undefined) {
+            const name = countedAs(subject, bySubject);
+            bySubject.set(name, (bySubject.get(name) ?? 0) + 1);
+          }
         }
         if (page.length < timersAtOnce) break;
         from = Buffer.concat([keyOf(page.at(-1)!), Buffer.alloc(1)]);
@@ -127,7 +136,7 @@ export class HiddenTrim {
     } finally {
       stop();
     }
-    this.counted(pending);
+    this.counted(pending, bySubject);
     this.passedAtMs = this.options.clock.monotonicMs();
     this.bytesAfterPass = await this.hiddenBytes();
     return before - this.bytesAfterPass;
@@ -138,8 +147,9 @@ export class HiddenTrim {
     this.listeners.push(listener);
   }
 
-  private counted(pending: ReadonlyMap<number, number>): void {
+  private counted(pending: ReadonlyMap<number, number>, bySubject: ReadonlyMap<string, number>): void {
     this.pendingByKind = pending;
+    this.pendingBySubject = bySubject;
     for (const listener of this.listeners) listener();
   }
 

@@ -18,3 +18,28 @@ export class LatenessHistogram {
     this.sumMs += Math.max(0, lateMs);
   }
 }
+
+/** Subjects that are told apart; what is beyond is counted together. */
+export const maxSubjects = 200;
+export const otherSubjects = '(others)';
+
+/** The subject, or where it is counted in a map that tells no more of them apart. */
+export function countedAs(subject: string, known: ReadonlyMap<string, unknown>): string {
+  return known.has(subject) || known.size < maxSubjects ? subject : otherSubjects;
+}
+
+/** How many fired and how late they were together, for each topic. */
+export class LatenessBySubject {
+  readonly sums = new Map<string, { count: number; sumMs: number }>();
+
+  observe(subject: string, lateMs: number): void {
+    const name = countedAs(subject, this.sums);
+    const late = Math.max(0, lateMs);
+    const sum = this.sums.get(name);
+    if (sum === undefined) this.sums.set(name, { count: 1, sumMs: late });
+    else {
+      sum.count += 1;
+      sum.sumMs += late;
+    }
+  }
+}

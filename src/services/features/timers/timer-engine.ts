@@ -16,7 +16,7 @@ import type {
 } from '../../../storage/engine.ts';
 import type { Clock, Timer as ClockTimer } from '../../../util/clock.ts';
 import type { Log } from '../../../util/log.ts';
-import { LatenessHistogram } from './lateness.ts';
+import { LatenessBySubject, LatenessHistogram } from './lateness.ts';
 import { keyOf, readTimer, type Timer, timerDelete, timerHolds, timerIndex } from './timer-row.ts';
 import { TimerWindow } from './timer-window.ts';
 
@@ -31,6 +31,8 @@ export interface FirePlan {
   readonly scheduled?: readonly { readonly timer: Timer; readonly entry?: number }[];
   /** Rough bytes that the group takes for it. */
   readonly sizeBytes: number;
+  /** What its lateness is counted for: a topic's name. */
+  readonly subject?: string;
   /** Called once all this stands in the log; must not throw. */
   fired?(): void;
 }
@@ -48,6 +50,8 @@ export interface TimerHandler {
    * plans are large may answer for the first timers only, one at least: it is asked for the others when those have fired.
    */
   prepare(timers: readonly Timer[], look: boolean): Promise<readonly (FirePlan | Discard)[]>;
+  /** What a waiting timer is counted for, as in its plan. */
+  subjectOf?(timer: Timer): string | undefined;
 }
 
 export interface TimerEngineSettings {
@@ -110,6 +114,7 @@ export class TimerEngine {
   private faultLogged = false;
   private readonly addedListeners = new Set<(timer: Timer) => void>();
   readonly lateness = new LatenessHistogram();
+  readonly latenessBySubject = new LatenessBySubject();
   /** By kind. */
   readonly fired = new Map<number, number>();
   readonly discarded = new Map<string, number>();
@@ -126,6 +131,11 @@ export class TimerEngine {
   /** Before `start`. Rows of a kind without handler stay where they are. */
   register(kind: number, handler: TimerHandler): void {
     this.handlers.set(kind, handler);
+  }
+
+  /** What a waiting timer is counted for in metrics; undefined where its kind has nothing to tell. */
+  subjectOf(timer: Timer): string | undefined {
+    return this.handlers.get(timer.kind)?.subjectOf?.(timer);
   }
 
   handlerName(kind: number): string {
@@ -374,6 +384,7 @@ export class TimerEngine {
         else {
           count(this.fired, timer.kind);
           this.lateness.observe(nowMs - timer.dueMs);
+          if (plan.subject !== undefined) this.latenessBySubject.observe(plan.subject, nowMs - timer.dueMs);
           plan.fired?.();
           for (const { timer: next, entry } of plan.scheduled ?? []) {
             this.added(entry === undefined ? next : withOffset(next, results[first + entry]!));
