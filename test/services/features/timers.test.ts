@@ -168,6 +168,30 @@ describe('timers', () => {
     await timers.whenIdle();
     expect(await delivered()).toHaveLength(2);
   });
+
+  it('do not wait for the disk group by group, and no more groups are on their way than the limit', async () => {
+    const { clock, engine, timers, schedule, delivered } = await world({
+      maxGroupTimers: 10,
+      maxGroupsInFlight: 4,
+    });
+    const append = engine.append.bind(engine);
+    const dues = Array.from({ length: 200 }, (_, at) => clock.nowMs() + 1000 + (at % 5));
+    await schedule(...dues);
+    let onTheirWay = 0;
+    let most = 0;
+    engine.append = async (group) => {
+      const results = await append(group);
+      onTheirWay += 1;
+      most = Math.max(most, onTheirWay);
+      await new Promise<void>((resolve) => clock.after(50, resolve));
+      onTheirWay -= 1;
+      return results;
+    };
+    await clock.advance(1500);
+    await timers.whenIdle();
+    expect(await delivered()).toEqual(dues.sort((a, b) => a - b));
+    expect(most).toBe(4);
+  });
 });
 
 describe('room of what has fired', () => {

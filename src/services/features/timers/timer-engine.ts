@@ -301,14 +301,18 @@ export class TimerEngine {
     };
     try {
       const planned: PlannedTimer[] = [];
+      let isShort = false;
       for (const [kind, ofKind] of byKind(due)) {
         const handler = this.handlers.get(kind);
         if (handler === undefined) continue;
         const plans = await handler.prepare(ofKind, false);
         for (const [at, timer] of ofKind.entries()) {
           const plan = plans[at];
-          if (plan === undefined) this.window.add(keyOf(timer), timer);
-          else planned.push({ timer, plan });
+          if (plan !== undefined) planned.push({ timer, plan });
+          else {
+            isShort = true;
+            this.window.add(keyOf(timer), timer);
+          }
         }
       }
       planned.sort((a, b) => a.timer.dueMs - b.timer.dueMs);
@@ -321,6 +325,8 @@ export class TimerEngine {
         this.send(group, putBack);
         from += group.length;
       }
+      // A handler that holds much for its answer is asked for more when that is let go.
+      if (isShort) await Promise.all(this.inFlight);
     } catch (error) {
       this.tellFault(error);
       putBack(left);
