@@ -80,6 +80,12 @@ describe('README', () => {
     expect(await run(program ?? '', 'done after')).toContain('pay me: done after 1 failure');
   });
 
+  it('half message example: gets the transfer', async () => {
+    const program = programs.find((code) => code.includes('executeLocal'));
+    expect(program).toBeDefined();
+    expect(await run(program ?? '', 'transferred 20 to bob')).toContain('transferred 20 to bob');
+  });
+
   it('createBroker example: prints an address and ends', async () => {
     const program = programs.find((code) => code.includes("from 'odradek'"));
     expect(program).toBeDefined();
