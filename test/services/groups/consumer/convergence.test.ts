@@ -5,6 +5,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import type { ConsumerGroup } from '../../../../src/services/groups/consumer/consumer-group.ts';
+import type { GroupRecord } from '../../../../src/services/groups/group-records.ts';
 import { GroupHarness } from '../group-machine-harness.ts';
 import { Consumer } from './consumer-harness.ts';
 
@@ -14,6 +15,7 @@ class Walk {
   #state: number;
   #next = 0;
   #epoch = 0;
+  #snapshot: { readonly records: Iterator<GroupRecord>; readonly from: number } | undefined;
 
   constructor(seed: number, assignor: 'uniform' | 'range') {
     this.#state = seed * 7919 + 1;
@@ -69,6 +71,7 @@ class Walk {
         break;
       case 7:
         if (this.random(4) === 0) this.reload();
+        else this.#snapshot ??= { records: h.machine.snapshot()[Symbol.iterator](), from: h.log.length };
         break;
       case 8:
         if (consumers.length > 0) this.loseAnswer(this.pick(consumers));
@@ -76,7 +79,25 @@ class Walk {
       default:
         if (consumers.length > 0) this.beat(this.pick(consumers));
     }
+    this.writeSnapshot(1 + this.random(4));
     this.check();
+  }
+
+  /** Another piece of the snapshot that is being written while the group goes on; when all is said the log before it is trimmed. */
+  writeSnapshot(pieces: number): void {
+    const snapshot = this.#snapshot;
+    for (let piece = 0; piece < pieces && snapshot !== undefined; piece++) {
+      const next = snapshot.records.next();
+      if (next.done === true) {
+        this.h.log.splice(0, snapshot.from);
+        this.#snapshot = undefined;
+        const before = this.fingerprint();
+        this.h.reload('log');
+        expect(this.fingerprint()).toEqual(before);
+        return;
+      }
+      this.h.log.push(next.value);
+    }
   }
 
   add(): void {
@@ -110,6 +131,8 @@ class Walk {
   }
 
   reload(): void {
+    // The machine of before is gone, and with it what it was about to say.
+    this.#snapshot = undefined;
     const before = this.fingerprint();
     this.h.reload(this.random(2) === 0 ? 'log' : 'snapshot');
     expect(this.fingerprint()).toEqual(before);
