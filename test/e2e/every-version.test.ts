@@ -43,6 +43,14 @@ const unknownId = 'AAAAAAAAAAAAAAAAAAAAKg';
 const timestamp = 1_600_000_000_000;
 const timeoutMs = 5_000;
 
+/** A first heartbeat of a consumer group, of a topic of the group's name. */
+const beating = (name: string) => ({
+  groupId: name,
+  memberEpoch: 0,
+  rebalanceTimeoutMs: timeoutMs,
+  subscribedTopicNames: [name],
+});
+
 class World {
   private client: RawClient;
   private readonly broker: Broker;
@@ -605,6 +613,36 @@ const rows: Readonly<Record<string, Row>> = {
         errorCode: errorCodes.INVALID_PARTITIONS,
       };
     },
+  },
+  ConsumerGroupHeartbeat: {
+    good: async (world, _version, name) => {
+      const topicId = await world.topic(name);
+      return {
+        body: { ...beating(name), memberId: 'm1', topicPartitions: [] },
+        holds: {
+          memberId: 'm1',
+          assignment: { topicPartitions: [{ topicId, partitions: [0] }] },
+        },
+      };
+    },
+    bad: (_world, _version, name) => ({
+      body: { ...beating(name), groupId: '', memberId: 'm1', topicPartitions: [] },
+      errorCode: errorCodes.INVALID_REQUEST,
+    }),
+  },
+  ConsumerGroupDescribe: {
+    good: async (world, _version, name) => {
+      await world.topic(name);
+      await world.ask('ConsumerGroupHeartbeat', 1, { ...beating(name), memberId: 'm1', topicPartitions: [] });
+      return {
+        body: { groupIds: [name], includeAuthorizedOperations: true },
+        holds: { groups: [{ groupId: name, groupState: 'Stable', members: [{ memberId: 'm1' }] }] },
+      };
+    },
+    bad: () => ({
+      body: { groupIds: ['nobody'], includeAuthorizedOperations: false },
+      errorCode: errorCodes.GROUP_ID_NOT_FOUND,
+    }),
   },
   ShareGroupHeartbeat: {
     good: async (world, _version, name) => {
