@@ -96,7 +96,9 @@ export function buildServices(
     groups,
     open: openTransactions,
     held,
+    questions: features.half.transactions,
   });
+  features.half.transactions.bind((asked, isCommit) => transactions.endAsked(asked, isCommit));
   const appends = new AppendService({
     engine,
     topics,

@@ -91,6 +91,12 @@ export interface Check {
   readonly key: Buffer | null;
   readonly value: Buffer | null;
   readonly headers: IHeaders;
+  /** A Kafka transaction is asked about (rmq.txn.timeout.action=check), not a half message: topic is empty, partition NaN, key and value null. */
+  readonly transaction?: {
+    readonly transactionalId: string;
+    readonly producerId: string;
+    readonly producerEpoch: number;
+  };
 }
 
 export interface CheckOptions {
@@ -180,6 +186,7 @@ function checkOf(txnId: Buffer | null, value: Buffer | null, headers: IHeaders):
   }
   const number = (name: string): number => Number(said.get(name) ?? Number.NaN);
   const realKey = said.get(checkHeaders.realKey);
+  const transactionalId = said.get(checkHeaders.transactionalId)?.toString();
   return {
     txnId: txnId?.toString() ?? '',
     times: number(checkHeaders.checkTimes),
@@ -189,6 +196,15 @@ function checkOf(txnId: Buffer | null, value: Buffer | null, headers: IHeaders):
     key: realKey === undefined ? null : Buffer.from(realKey),
     value,
     headers: own,
+    ...(transactionalId === undefined
+      ? {}
+      : {
+          transaction: {
+            transactionalId,
+            producerId: said.get(checkHeaders.producerId)?.toString() ?? '',
+            producerEpoch: number(checkHeaders.producerEpoch),
+          },
+        }),
   };
 }
 

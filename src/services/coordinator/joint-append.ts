@@ -29,14 +29,15 @@ export function appendTogether(
   entries: readonly AppendEntry[],
   changes: readonly IndexChange[],
   groups: readonly ClosedGroup[],
-  done: (results: readonly AppendResult[]) => void,
+  done: (results: readonly AppendResult[], isAppended: boolean) => void,
 ): void {
   const all = [...entries, ...groups.flatMap((group) => group.entries)];
   engine
     .append({ durability: 'sync', entries: all, changes, fences: groups.map((group) => group.fence) })
     .then(
       (results) => {
-        done(results.slice(0, entries.length));
+        const isAppended = results.every(({ outcome }) => outcome === 'appended');
+        done(results.slice(0, entries.length), isAppended);
         const refused = results.find((result) => result.outcome === 'refused');
         let from = entries.length;
         for (const group of groups) {
@@ -49,7 +50,10 @@ export function appendTogether(
         }
       },
       (error: unknown) => {
-        done(entries.map(() => ({ outcome: 'unknown' })));
+        done(
+          entries.map(() => ({ outcome: 'unknown' })),
+          false,
+        );
         for (const group of groups) group.lost('unknown', error);
       },
     );

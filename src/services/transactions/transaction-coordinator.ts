@@ -27,6 +27,7 @@ import type { ProducerIds } from '../producers/producer-ids.ts';
 import type { Topic, TopicDirectory } from '../topics/topic.ts';
 import type { EndingHeld, HeldRecords } from './held-records.ts';
 import type { EndingPartition, OpenPartition, OpenTransactions } from './open-transactions.ts';
+import { type AskedTransaction, noQuestions, type TimeoutQuestions } from './timeout-questions.ts';
 import { type HeldPartition, oldestOfEachQueue } from './transaction-metrics.ts';
 import { type TransactionRecord, transactionRecordFormat } from './transaction-records.ts';
 import type { TransactionSettings } from './transaction-settings.ts';
@@ -71,6 +72,8 @@ export interface TransactionCoordinatorOptions {
   >;
   readonly open: OpenTransactions;
   readonly held: HeldRecords;
+  /** Asked before a transaction that takes too long is aborted. */
+  readonly questions?: TimeoutQuestions;
   readonly limits?: Partial<CoordinatorLimits>;
   readonly endOfTurn?: (action: () => void) => void;
 }
@@ -113,6 +116,7 @@ export class TransactionCoordinator implements TransactionGate {
   readonly #settings: TransactionSettings;
   readonly #open: OpenTransactions;
   readonly #held: HeldRecords;
+  readonly #questions: TimeoutQuestions;
   readonly #runtime: CoordinatorRuntime<TransactionRecord, TransactionStateMachine>;
   readonly #timers = new Set<Timer>();
   /** For what is forgotten by its age. */
@@ -129,6 +133,7 @@ export class TransactionCoordinator implements TransactionGate {
     this.#settings = settings;
     this.#open = open;
     this.#held = held;
+    this.#questions = options.questions ?? noQuestions;
     this.#log = options.log.component('transactions');
     this.#ageClock = new GuardedClock(clock, this.#log);
     this.#runtime = new CoordinatorRuntime({
@@ -157,6 +162,7 @@ export class TransactionCoordinator implements TransactionGate {
   async start(): Promise<void> {
     await this.#open.load();
     await this.#held.load();
+    await this.#questions.load();
     await this.#runtime.loadAll();
     await this.#endStrays();
     this.#every(
@@ -364,6 +370,16 @@ export class TransactionCoordinator implements TransactionGate {
         ? machine.endTransactionWithBump(transactionalId, producer, isCommit, freshId, isReady, effects)
         : machine.endTransaction(transactionalId, producer, isCommit, isReady, effects),
     );
+  }
+
+  /** Ends a transaction whose time was up, as was answered to the question about it. */
+  async endAsked(asked: AskedTransaction, isCommit: boolean): Promise<'ended' | 'not-open' | 'failed'> {
+    const { transactionalId } = asked;
+    const { errorCode } = await this.#ending(transactionalId, 'look', (machine, effects, _freshId, isReady) =>
+      machine.endFenced(transactionalId, asked, isCommit, isReady, effects),
+    );
+    if (errorCode === errorCodes.NONE) return 'ended';
+    return errorCode === errorCodes.INVALID_TXN_STATE ? 'not-open' : 'failed';
   }
 
   // ----- the produce path
@@ -582,13 +598,15 @@ export class TransactionCoordinator implements TransactionGate {
       const isKnown = part !== undefined || held !== undefined;
       entries.push(this.#marker(queue, { producerId, producerEpoch, isCommit, coordinatorEpoch }, isKnown));
     }
+    const answered = this.#questions.end(ending.transactionalId, isCommit);
+    if (answered !== undefined) changes.push(...answered.changes);
     const decision = own.closeGroup();
     assert(decision !== undefined, 'an end without a record');
     parts.push(decision);
-    appendTogether(engine, entries, changes, parts, (results) => {
+    appendTogether(engine, entries, changes, parts, (results, isAppended) => {
       for (const [at, part] of endings.entries()) part.settled(results[endingEntries[at]!]!);
-      const isAppended = results.every(({ outcome }) => outcome === 'appended');
       for (const held of endingHeld) held.settled(isAppended);
+      answered?.settled(isAppended);
     });
     if (isCommit) this.#committed++;
     else this.#aborted++;
@@ -761,6 +779,8 @@ export class TransactionCoordinator implements TransactionGate {
         () => undefined,
         (machine, effects, ticket, own) => {
           for (const transactionalId of machine.timedOut()) {
+            if (this.#questions.isAsked(transactionalId)) continue;
+            if (this.#ask(machine, transactionalId, effects, own)) continue;
             const ending = machine.abort(
               transactionalId,
               (candidate) => {
@@ -781,6 +801,29 @@ export class TransactionCoordinator implements TransactionGate {
       if (waits.length === 0) return;
       await Promise.all(waits);
     }
+  }
+
+  /** Fences the producer and has the application asked, where that is wanted. */
+  #ask(
+    machine: TransactionStateMachine,
+    transactionalId: string,
+    effects: Effects<TransactionRecord>,
+    own: JoinableGroups,
+  ): boolean {
+    const { producerId, producerEpoch, startMs } = machine.state(transactionalId)!;
+    const question = this.#questions.begin({ transactionalId, producerId, producerEpoch, startMs });
+    if (question === undefined) return false;
+    machine.fence(transactionalId, effects);
+    const fence = own.closeGroup();
+    assert(fence !== undefined, 'a fence without a record');
+    appendTogether(this.#options.engine, [], question.changes, [fence], (_results, isAppended) =>
+      question.settled(isAppended),
+    );
+    this.#log.info(
+      { transactionalId },
+      'A transaction took longer than its timeout; its application is asked',
+    );
+    return true;
   }
 
   async #expireIds(): Promise<void> {

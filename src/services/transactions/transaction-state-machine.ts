@@ -7,6 +7,7 @@
  * offsets) is appended together with it. Who calls must be able to do so: `isReady` is asked before anything changes.
  */
 import { type ErrorCode, errorCodes } from '../../../protocol/error-codes.ts';
+import { assert } from '../../util/assert.ts';
 import type { CoordinatorMachine, Effects, MachineTimers } from '../coordinator/coordinator-machine.ts';
 import {
   noPartitions,
@@ -347,6 +348,44 @@ export class TransactionStateMachine implements CoordinatorMachine<TransactionRe
       const { state, startedMonotonicMs } = this.#transactions.get(transactionalId)!;
       return nowMs - startedMonotonicMs > state.timeoutMs;
     });
+  }
+
+  /** Fences the producer of what is open and leaves it open: somebody else will end it. */
+  fence(transactionalId: string, effects: TransactionEffects): void {
+    const state = this.state(transactionalId);
+    assert(state?.state === 'Ongoing', 'what is fenced is open');
+    effects.append({
+      transactionalId,
+      state: {
+        ...state,
+        producerEpoch: Math.min(state.producerEpoch + 1, largestEpoch),
+        lastProducerEpoch: noProducerEpoch,
+        updateMs: this.#timers.nowMs(),
+      },
+    });
+  }
+
+  /** Ends what `fence` left open; `producer`: as it was before. */
+  endFenced(
+    transactionalId: string,
+    producer: ProducerIdAndEpoch,
+    isCommit: boolean,
+    isReady: IsReady,
+    effects: TransactionEffects,
+  ): TransactionAnswer | Deferred {
+    const state = this.state(transactionalId);
+    const isIt =
+      state?.state === 'Ongoing' &&
+      state.producerId === producer.producerId &&
+      state.producerEpoch === producer.producerEpoch + 1;
+    if (!isIt) return failed(errorCodes.INVALID_TXN_STATE);
+    const ending = endingOf(transactionalId, state, state.producerEpoch, isCommit);
+    if (!isReady(ending)) return 'not-ready';
+    effects.append({
+      transactionalId,
+      state: this.#ended(state, ending, state.lastProducerEpoch, state.producerId),
+    });
+    return { ...failed(errorCodes.NONE), ending };
   }
 
   /** Aborts what is open and fences its producer. Undefined where nothing is open, or it cannot be done now. */

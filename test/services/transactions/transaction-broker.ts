@@ -11,6 +11,7 @@ import { AppendService } from '../../../src/services/append/append-service.ts';
 import { BrokerConfig } from '../../../src/services/configuration/broker-config.ts';
 import { GroupConfigs } from '../../../src/services/configuration/group-configs.ts';
 import { DelayService } from '../../../src/services/features/delay/delay-service.ts';
+import { HalfService } from '../../../src/services/features/half-message/half-service.ts';
 import { HiddenTrim } from '../../../src/services/features/timers/hidden-trim.ts';
 import { TimerEngine } from '../../../src/services/features/timers/timer-engine.ts';
 import { GroupCoordinator } from '../../../src/services/groups/group-coordinator.ts';
@@ -62,8 +63,18 @@ export class TransactionBroker {
   readonly transactions: TransactionCoordinator;
   readonly appends: AppendService;
   readonly hiddenQueues: readonly number[];
+  readonly groupConfigs: GroupConfigs;
+  readonly half: HalfService;
+  /** Whether a producer group has somebody who could answer, and what it has committed of its checks. */
+  someoneIsThere = true;
+  readonly checksRead = new Map<number, number>();
 
-  private constructor(engine: StorageEngine, clock: VirtualClock, queues: readonly number[]) {
+  private constructor(
+    engine: StorageEngine,
+    clock: VirtualClock,
+    queues: readonly number[],
+    halfQueues: readonly number[],
+  ) {
     const shared = { engine, clock, log: silentLog };
     this.clock = clock;
     this.engine = engine;
@@ -85,6 +96,16 @@ export class TransactionBroker {
     this.trim = new HiddenTrim({ ...shared, timers, others: () => held.sources() });
     const features = { ...shared, topics: directory, timers, trim: this.trim, config };
     this.delay = new DelayService({ ...features, queues, held });
+    this.groupConfigs = groupConfigs;
+    this.half = new HalfService({
+      ...features,
+      topics: directory,
+      queues: halfQueues,
+      delay: this.delay,
+      groupConfigs,
+      isAnyoneThere: async () => this.someoneIsThere,
+      readUpTo: async () => this.checksRead,
+    });
     this.transactions = new TransactionCoordinator({
       ...shared,
       directory,
@@ -93,13 +114,15 @@ export class TransactionBroker {
       groups: this.groups,
       open: this.open,
       held,
+      questions: this.half.transactions,
     });
+    this.half.transactions.bind((asked, isCommit) => this.transactions.endAsked(asked, isCommit));
     this.appends = new AppendService({
       engine,
       topics: directory,
       clock,
       settings: { flushPolicy: 'acks' },
-      steps: this.delay.steps,
+      steps: [...this.half.steps, ...this.delay.steps],
       transactions: this.transactions,
     });
   }
@@ -123,7 +146,12 @@ export class TransactionBroker {
   }
 
   static async on(engine: StorageEngine, clock: VirtualClock): Promise<TransactionBroker> {
-    const broker = new TransactionBroker(engine, clock, await DelayService.ensureQueues(engine));
+    const broker = new TransactionBroker(
+      engine,
+      clock,
+      await DelayService.ensureQueues(engine),
+      await HalfService.ensureQueues(engine),
+    );
     await broker.transactions.start();
     broker.timers.start();
     return broker;
@@ -136,6 +164,7 @@ export class TransactionBroker {
   }
 
   async closeServices(): Promise<void> {
+    await this.half.close();
     await this.timers.close();
     await this.transactions.close();
     await this.groups.close();

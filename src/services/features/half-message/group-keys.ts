@@ -1,5 +1,5 @@
 /** The settings that a producer group has for its half messages; it is the consumer group of the same id that has them. */
-import { atLeast, define } from '../../configuration/config-definition.ts';
+import { atLeast, define, oneOf } from '../../configuration/config-definition.ts';
 
 const dynamic = { update: 'cluster-wide' } as const;
 
@@ -28,6 +28,13 @@ export const halfGroupKeys = [
     259_200_000,
     'Age at which an undecided half message is discarded, even if nobody could be asked.',
     { valid: atLeast(1), ...dynamic },
+  ),
+  define(
+    'rmq.txn.timeout.action',
+    'STRING',
+    'abort',
+    "What becomes of a Kafka transaction whose time is up and whose transactional id begins with the group's name: abort, or check: its producer is fenced, the group is asked in its check topic, and it is aborted after rmq.txn.check.max intervals without a decision.",
+    { valid: oneOf('abort', 'check'), ...dynamic },
   ),
   define(
     'rmq.txn.check.url',

@@ -24,6 +24,7 @@ import {
   type PendingHalf,
   readHalf,
 } from './half-row.ts';
+import { readTransaction, type TransactionRow } from './transaction-row.ts';
 
 export interface HalfDecision {
   readonly id: HalfId;
@@ -62,6 +63,11 @@ export interface HalfDecisionsOptions {
   /** Delivers what is committed, now or when its delay is over. */
   readonly delivery: DelayDelivery;
   readonly outcomeKeptMs: () => number;
+  /** Ends a Kafka transaction that is asked about. */
+  readonly decideTransaction: (
+    row: TransactionRow,
+    isCommit: boolean,
+  ) => Promise<'ended' | 'not-open' | 'failed'>;
 }
 
 interface PlannedDecision {
@@ -70,6 +76,8 @@ interface PlannedDecision {
   readonly conditions: readonly IndexCondition[];
   readonly gone: readonly Timer[];
   readonly put: readonly Timer[];
+  /** It is a Kafka transaction that is decided about: its end is a group of its own, which says so in the row. */
+  readonly transaction?: { readonly row: TransactionRow; readonly isCommit: boolean };
 }
 
 const nothingToDo: PlannedDecision = { entries: [], changes: [], conditions: [], gone: [], put: [] };
@@ -90,7 +98,7 @@ export class HalfDecisions {
 
   /**
    * Does all of them or none, in one durable group with `record` (the note of it) as its first entry; one answer each. `baseOffset`:
-   * the note's, -1 without one.
+   * the note's, -1 without one. Kafka transactions among them end one by one before, where nothing speaks against any.
    */
   perform(
     decisions: readonly HalfDecision[],
@@ -127,7 +135,12 @@ export class HalfDecisions {
       if (prefix !== undefined && !key.subarray(0, prefix.length).equals(prefix))
         return { halves, next: undefined };
       if (halves.length === limit) return { halves, next: key.toString('base64url') };
-      halves.push(this.listed(halfIdOf(key), readHalf(value)));
+      const transaction = readTransaction(value);
+      halves.push(
+        transaction === undefined
+          ? this.listed(halfIdOf(key), readHalf(value))
+          : listedTransaction(halfIdOf(key), transaction),
+      );
     }
     return { halves, next: undefined };
   }
@@ -162,6 +175,9 @@ export class HalfDecisions {
         await engine.whenDurable();
         return { answers, baseOffset: -1 };
       }
+      const transactions = await this.endTransactions(plans as PlannedDecision[]);
+      if (transactions === 'look-again') continue;
+      if (transactions === 'failed') break;
       const entries: AppendEntry[] = record === undefined ? [] : [record];
       const changes: IndexChange[] = [];
       const conditions: IndexCondition[] = [];
@@ -197,6 +213,17 @@ export class HalfDecisions {
     return { answers: decisions.map(() => ({ outcome: 'failed' })), baseOffset: -1 };
   }
 
+  private async endTransactions(
+    plans: readonly PlannedDecision[],
+  ): Promise<'done' | 'look-again' | 'failed'> {
+    for (const { transaction } of plans) {
+      if (transaction === undefined) continue;
+      const outcome = await this.options.decideTransaction(transaction.row, transaction.isCommit);
+      if (outcome !== 'ended') return outcome === 'failed' ? outcome : 'look-again';
+    }
+    return 'done';
+  }
+
   /** `inThisBatch`: what was decided before in the same group, by key. */
   private async plan(
     { id, verdict }: HalfDecision,
@@ -204,8 +231,17 @@ export class HalfDecisions {
   ): Promise<PlannedDecision | DecisionAnswer> {
     const key = halfKey(id);
     const value = await this.options.engine.index(halfIndex).get(key);
-    const half = value === undefined ? undefined : readHalf(value);
+    const transaction = value === undefined ? undefined : readTransaction(value);
+    const half = value === undefined || transaction !== undefined ? undefined : readHalf(value);
     const name = `'${id.txnId.toString('utf8')}' of producer group '${id.producerGroup}'`;
+    if (transaction !== undefined) {
+      if (verdict === 'unknown') return nothingToDo;
+      const isCommit = verdict === 'commit';
+      const isOther = inThisBatch.get(key.toString('latin1')) === (isCommit ? 'rollback' : 'commit');
+      if (isOther) return refused('conflict', `The transaction ${name} is decided both ways`);
+      inThisBatch.set(key.toString('latin1'), verdict);
+      return { ...nothingToDo, transaction: { row: transaction, isCommit } };
+    }
     if (half === undefined) return refused('not-found', `There is no half message ${name}`);
     if (half.state !== 'pending') {
       const isRepeat =
@@ -272,6 +308,23 @@ export class HalfDecisions {
       put: [ended.timer],
     };
   }
+}
+
+function listedTransaction(
+  { producerGroup, txnId }: HalfId,
+  { startMs, checks, checkAtMs }: TransactionRow,
+): ListedHalf {
+  return {
+    producerGroup,
+    txnId,
+    state: 'pending',
+    topic: undefined,
+    partition: undefined,
+    bornMs: startMs,
+    checks,
+    nextCheckMs: checkAtMs,
+    endedMs: undefined,
+  };
 }
 
 const words: Readonly<Record<HalfEnd, string>> = {

@@ -21,6 +21,10 @@ export const checkHeaders = {
   realKey: 'rmq-real-key',
   bornMs: 'rmq-born-ms',
   reason: 'rmq-discard-reason',
+  /** Of a Kafka transaction: whose it is. */
+  transactionalId: 'rmq-transactional-id',
+  producerId: 'rmq-producer-id',
+  producerEpoch: 'rmq-producer-epoch',
 } as const;
 
 export const halfValue = 'half';

@@ -53,6 +53,8 @@ export interface HalfId {
 }
 
 const pendingCode = 1;
+/** Rows of transaction-row.ts, which stand among these. */
+export const transactionCode = 5;
 const offsetAt = 9;
 const pendingBytes = 87;
 /** Behind it, where it was asked for: partition, offset, time. */

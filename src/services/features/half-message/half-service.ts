@@ -18,6 +18,7 @@ import type { Verdict } from './half-headers.ts';
 import { HalfRedrive } from './half-redrive.ts';
 import { HalfStep } from './half-step.ts';
 import { HalfTopics, type HalfTopicsOptions } from './half-topics.ts';
+import { TransactionChecks } from './transaction-checks.ts';
 import { TxnOpStep } from './txn-op-step.ts';
 
 export interface HalfServiceOptions {
@@ -30,7 +31,7 @@ export interface HalfServiceOptions {
   /** What delays and delivers records. */
   readonly delay: { readonly step: AppendStep; readonly delivery: DelayDelivery };
   readonly config: Pick<BrokerSettings, 'long' | 'list'>;
-  readonly groupConfigs: Pick<GroupConfigs, 'int' | 'string'>;
+  readonly groupConfigs: Pick<GroupConfigs, 'int' | 'string' | 'groups'>;
   readonly isAnyoneThere: (producerGroup: string) => Promise<boolean>;
   readonly readUpTo: (producerGroup: string) => Promise<ReadonlyMap<number, number>>;
   readonly clock: Clock;
@@ -56,6 +57,7 @@ export class HalfService {
   readonly checks: HalfChecks;
   readonly redrive: HalfRedrive;
   readonly callback: CheckCallback;
+  readonly transactions: TransactionChecks;
   readonly step: HalfStep;
   private pendingAtStart: number | undefined;
   /** Before those of delayed records, in the order in which the append service asks them. */
@@ -72,7 +74,15 @@ export class HalfService {
     const outcomeKeptMs = (): number => config.long('rmq.txn.outcome.retention.ms');
     const halfTopics = new HalfTopics({ topics });
     const { delivery } = delay;
-    this.decisions = new HalfDecisions({ engine, timers, clock, topics, delivery, outcomeKeptMs });
+    this.decisions = new HalfDecisions({
+      engine,
+      timers,
+      clock,
+      topics,
+      delivery,
+      outcomeKeptMs,
+      decideTransaction: (row, isCommit) => this.transactions.decide(row, isCommit),
+    });
     this.callback = new CheckCallback({
       decisions: this.decisions,
       log,
@@ -98,7 +108,25 @@ export class HalfService {
       callback: this.callback,
     });
     this.redrive = new HalfRedrive({ engine, clock, timers, topics, outcomeKeptMs });
+    const { isAnyoneThere, readUpTo } = options;
+    this.transactions = new TransactionChecks({
+      engine,
+      clock,
+      log,
+      topics,
+      halfTopics,
+      timers,
+      settingsOf,
+      outcomeKeptMs,
+      isAnyoneThere,
+      readUpTo,
+      askingGroups: () =>
+        groupConfigs
+          .groups()
+          .filter((group) => groupConfigs.string(group, 'rmq.txn.timeout.action') === 'check'),
+    });
     timers.register(timerKinds.halfCheck, this.checks);
+    timers.register(timerKinds.transactionCheck, this.transactions);
     timers.register(timerKinds.halfOutcome, new HalfOutcomeExpiry());
     trim.watch(queues);
     this.step = new HalfStep({

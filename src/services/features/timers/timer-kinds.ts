@@ -16,4 +16,6 @@ export const timerKinds = {
   retryIntake: 7,
   /** A parked record of a share group may be delivered again: tells who waits. */
   shareRetry: 8,
+  /** Nobody has said how a Kafka transaction ends whose time is up: asks, or aborts it. */
+  transactionCheck: 9,
 } as const;
