@@ -16,7 +16,11 @@ beforeAll(async () => {
   broker = await createBroker({
     memory: true,
     admin: '127.0.0.1:0',
-    config: { 'num.partitions': '1', 'group.initial.rebalance.delay.ms': '0' },
+    config: {
+      'num.partitions': '1',
+      'group.initial.rebalance.delay.ms': '0',
+      'transaction.abort.timed.out.transaction.cleanup.interval.ms': '100',
+    },
   });
   kafka = new Kafka({
     brokers: [broker.bootstrapServers],
@@ -235,4 +239,50 @@ describe('over HTTP', () => {
     expect(count('odradek_half_message_checks_total')).toBeGreaterThanOrEqual(5);
     expect(count('odradek_half_message_decisions_total{verdict="rollback"}')).toBeGreaterThanOrEqual(3);
   }, 60_000);
+
+  it('ends a Kafka transaction whose time is up as its application answers', async () => {
+    await hurry('tellers', { 'rmq.txn.check.max': 100 });
+    const path = '/groups/tellers/settings';
+    const { status } = await call('PATCH', path, { 'rmq.txn.timeout.action': 'check' });
+    expect(status).toBe(200);
+    const sent = ['kept', 'dropped'];
+    for (const value of sent) {
+      const transactional = kafka.producer({
+        transactionalId: `tellers-${value}`,
+        transactionTimeout: 1000,
+        maxInFlightRequests: 1,
+        idempotent: true,
+      });
+      await transactional.connect();
+      const transaction = await transactional.transaction();
+      await transaction.send({ topic: 'ledger', messages: [{ value }] });
+      // And never ends it.
+      await transactional.disconnect();
+    }
+    const asked: Check[] = [];
+    const answerer = await checkLocal(kafka, { producerGroup: 'tellers' }, async (check) => {
+      asked.push(check);
+      if (check.times === 1) return 'unknown';
+      return check.transaction?.transactionalId === 'tellers-kept' ? 'commit' : 'rollback';
+    });
+    const plain = kafka.producer();
+    await plain.connect();
+    await plain.send({ topic: 'ledger', messages: [{ value: 'end' }] });
+    const seen: string[] = [];
+    const reader = kafka.consumer({ groupId: 'auditors', maxWaitTimeInMs: 100 });
+    await reader.connect();
+    await reader.subscribe({ topic: 'ledger', fromBeginning: true });
+    await reader.run({ eachMessage: async ({ message }) => void seen.push(message.value!.toString()) });
+    await until(() => seen.includes('end'));
+    expect(seen).toEqual(['kept', 'end']);
+    const [first] = asked;
+    const { transaction } = first!;
+    expect(first).toMatchObject({ times: 1, topic: '', key: null, value: null, headers: {} });
+    expect(first!.txnId).toBe(
+      `${transaction!.transactionalId}:${transaction!.producerId}:${transaction!.producerEpoch}`,
+    );
+    await answerer.stop();
+    await reader.disconnect();
+    await plain.disconnect();
+  });
 });
