@@ -211,3 +211,84 @@ describe('retries of a kafkajs consumer', () => {
     }
   });
 });
+
+describe('the poison-pill guard', () => {
+  let broker: Broker;
+  let kafka: Kafka;
+
+  beforeAll(async () => {
+    broker = await createBroker({
+      memory: true,
+      admin: '127.0.0.1:0',
+      config: { 'group.initial.rebalance.delay.ms': '0', 'rmq.poison.guard.interval.ms': '0' },
+    });
+    kafka = new Kafka({
+      brokers: [broker.bootstrapServers],
+      logLevel: logLevel.NOTHING,
+      retry: { initialRetryTime: 20, maxRetryTime: 200, retries: 20 },
+    });
+  });
+  afterAll(() => broker.stop());
+
+  /** Starts a consumer that ends itself at the poisoned message, as a crashing program does; what it got before is committed. */
+  async function lifeOf(groupId: string, topics: string[]): Promise<{ got: string[]; crashed: boolean }> {
+    const consumer = kafka.consumer({
+      groupId,
+      retry: { initialRetryTime: 20, retries: 1, restartOnFailure: async () => false },
+    });
+    const got: string[] = [];
+    let end: (crashed: boolean) => void = () => {};
+    const ended = new Promise<boolean>((resolve) => {
+      end = resolve;
+    });
+    consumer.on(consumer.events.CRASH, () => end(true));
+    await consumer.connect();
+    await consumer.subscribe({ topics, fromBeginning: true });
+    await consumer.run({
+      autoCommit: false,
+      eachMessage: async ({ topic, partition, message }) => {
+        const value = message.value?.toString() ?? '';
+        if (value === 'poison') throw new Error('killed by it');
+        got.push(value);
+        await consumer.commitOffsets([{ topic, partition, offset: String(Number(message.offset) + 1) }]);
+        if (value === 'last') end(false);
+      },
+    });
+    const crashed = await ended;
+    await consumer.disconnect();
+    return { got, crashed };
+  }
+
+  it('lets a group get past the message at which its members die, with no change in the application', async () => {
+    const answer = await fetch(`http://127.0.0.1:${broker.adminPort}/api/v1/groups/brittle/settings`, {
+      method: 'PATCH',
+      body: JSON.stringify({ 'rmq.retry.enable': true, 'rmq.poison.guard.resumes': 3 }),
+    });
+    expect(answer.status).toBe(200);
+    const producer = kafka.producer();
+    await producer.connect();
+    const messages = ['first', 'poison', 'last'].map((value) => ({ value }));
+    await producer.send({ topic: 'brittle-orders', messages });
+    await producer.disconnect();
+    const lives: { got: string[]; crashed: boolean }[] = [];
+    for (let life = 0; life < 8 && (lives.length === 0 || lives.at(-1)!.crashed); life++) {
+      lives.push(await lifeOf('brittle', ['brittle-orders']));
+    }
+    // The first life committed past 'first'; the second, third and fourth resumed from the poison, the last of them without it.
+    expect(lives).toEqual([
+      { got: ['first'], crashed: true },
+      { got: [], crashed: true },
+      { got: [], crashed: true },
+      { got: ['last'], crashed: false },
+    ]);
+    const consumer = kafka.consumer({ groupId: 'looks' });
+    await consumer.connect();
+    await consumer.subscribe({ topic: 'dlq.brittle', fromBeginning: true });
+    const letter = await new Promise<IHeaders>((resolve) => {
+      void consumer.run({ eachMessage: async ({ message }) => resolve(message.headers ?? {}) });
+    });
+    expect(String(letter['rmq-dlq-reason'])).toBe('poison');
+    expect(String(letter['rmq-origin'])).toBe('brittle-orders/0/1');
+    await consumer.disconnect();
+  }, 60_000);
+});

@@ -16,7 +16,13 @@ import { DeadLetterRedrive } from './dead-letters/dead-letter-redrive.ts';
 import { DeadLetterWriter } from './dead-letters/dead-letter-writer.ts';
 import { settingsByName } from './delay/delay-op-step.ts';
 import { DelayService } from './delay/delay-service.ts';
-import { committedIn, consumerReadsTopic, readsTopic, topicsOf } from './half-message/check-readers.ts';
+import {
+  committedBy,
+  committedIn,
+  consumerReadsTopic,
+  readsTopic,
+  topicsOf,
+} from './half-message/check-readers.ts';
 import { HalfService } from './half-message/half-service.ts';
 import { checkTopicOf } from './half-message/half-topic-names.ts';
 import { RetryService } from './retry/retry-service.ts';
@@ -28,7 +34,10 @@ export interface FeatureOptions {
   readonly engine: StorageEngine;
   readonly queues: HiddenQueues;
   readonly topics: TopicCatalogue;
-  readonly groups: Pick<GroupCoordinator, 'describe' | 'describeConsumer' | 'fetchOffsets'>;
+  readonly groups: Pick<
+    GroupCoordinator,
+    'describe' | 'describeConsumer' | 'fetchOffsets' | 'moveOffset' | 'guard'
+  >;
   readonly groupConfigs: GroupConfigs;
   readonly config: BrokerSettings;
   /** What waits for the end of a Kafka transaction. */
@@ -103,9 +112,14 @@ export class Features {
       held,
       groupConfigs,
       deadLetters: this.deadLetters,
-      topicsRead: async (group) => topicsOf(await groups.describe(group)),
+      guarded: {
+        topicsRead: async (group) => topicsOf(await groups.describe(group)),
+        committed: async (group) => committedBy(groups, group),
+        moveOffset: (group, from, topicId, to) => groups.moveOffset(group, from, topicId, to),
+      },
       log: options.log,
     });
+    groups.guard = this.retry.guard;
     this.steps = [...this.retry.steps, ...this.half.steps, ...this.delay.steps];
   }
 

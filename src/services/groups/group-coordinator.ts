@@ -37,6 +37,7 @@ import {
   type MemberContext,
   syncError,
 } from './classic/classic-group-protocol.ts';
+import { offsetCommitValueOf } from './committed-offsets.ts';
 import { DirectoryTopics } from './common/group-topics.ts';
 import type { HeartbeatContext } from './consumer/consumer-group-protocol.ts';
 import { type GroupRecord, groupRecordFormat, type TransactionEndRecord } from './group-records.ts';
@@ -72,6 +73,12 @@ export interface GroupCoordinatorOptions {
   readonly limits?: Partial<CoordinatorLimits>;
   readonly newUuid?: () => string;
   readonly endOfTurn?: (action: () => void) => void;
+}
+
+export interface GenerationGuard {
+  guards(groupId: string): boolean;
+  /** Resolves when the generation's members may have their assignment. Never rejects. */
+  begins(groupId: string, generationId: number): Promise<void>;
 }
 
 export interface OffsetFetchAnswer {
@@ -177,9 +184,24 @@ export class GroupCoordinator {
   /** A follower waits until the leader has sent the assignment. */
   sync(request: SyncGroupRequest): MaybePromise<SyncGroupResponseInput> {
     if (request.groupId === '') return syncError(errorCodes.INVALID_GROUP_ID);
-    return this.#runtime.execute(request.groupId, 'look', syncError, (machine, effects, ticket) =>
+    const answer = this.#runtime.execute(request.groupId, 'look', syncError, (machine, effects, ticket) =>
       machine.sync(request, ticket, effects),
     );
+    const { guard } = this;
+    return guard?.guards(request.groupId) === true ? this.#guarded(answer, request, guard) : answer;
+  }
+
+  /** Looks at generations of classic groups before their members may read. */
+  guard: GenerationGuard | undefined;
+
+  async #guarded(
+    answer: MaybePromise<SyncGroupResponseInput>,
+    { groupId, generationId }: SyncGroupRequest,
+    guard: GenerationGuard,
+  ): Promise<SyncGroupResponseInput> {
+    const synced = await answer;
+    if (synced.errorCode === errorCodes.NONE) await guard.begins(groupId, generationId);
+    return synced;
   }
 
   heartbeat(request: HeartbeatRequest): MaybePromise<ErrorCode> {
@@ -306,6 +328,36 @@ export class GroupCoordinator {
   endTransaction(partition: number, end: Omit<TransactionEndRecord, 'type'>): ClosedGroup | undefined {
     return this.#runtime.runNow(partition, (_machine, effects, groups) => {
       effects.append({ type: 'transaction-end', ...end });
+      return groups.closeGroup();
+    })?.result;
+  }
+
+  /**
+   * Moves what is committed of a partition, for the caller to append in this turn. Undefined where `from` is not what is committed any
+   * more, or the group's partition is not in memory.
+   */
+  moveOffset(
+    groupId: string,
+    from: { readonly topic: string; readonly partition: number; readonly offset: number },
+    topicId: string,
+    to: number,
+  ): ClosedGroup | undefined {
+    const home = this.#runtime.partitionOf(groupId);
+    if (home === undefined) return undefined;
+    const { topic, partition } = from;
+    return this.#runtime.runNow(home, (machine, effects, groups) => {
+      const wanted = [{ name: topic, topicId, partitionIndexes: [partition] }];
+      const [now] = machine.offsetCommits.fetch(groupId, wanted);
+      if (now?.partitions[0]?.offset !== from.offset) return undefined;
+      const value = offsetCommitValueOf({
+        offset: to,
+        leaderEpoch: -1,
+        metadata: '',
+        commitTimestampMs: this.#clock.nowMs(),
+        expireTimestampMs: -1,
+        topicId,
+      });
+      effects.append({ type: 'offset-commit', key: { group: groupId, topic, partition }, value });
       return groups.closeGroup();
     })?.result;
   }

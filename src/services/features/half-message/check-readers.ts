@@ -75,3 +75,20 @@ export async function committedIn(
   }
   return committed;
 }
+
+/** All that a group has committed; empty where it cannot be said. */
+export async function committedBy(
+  groups: Pick<GroupCoordinator, 'fetchOffsets'>,
+  group: string,
+): Promise<readonly { readonly topic: string; readonly partition: number; readonly offset: number }[]> {
+  const { topics } = await groups.fetchOffsets(group, null);
+  return topics.flatMap(({ name, partitions }) =>
+    partitions
+      .filter(({ offset }) => Number(offset) >= 0)
+      .map(({ partitionIndex, offset }) => ({
+        topic: name,
+        partition: partitionIndex,
+        offset: Number(offset),
+      })),
+  );
+}

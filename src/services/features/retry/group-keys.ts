@@ -99,4 +99,18 @@ export const retryGroupKeys = [
     'How long a second failure of the same delivery (topic, partition and offset) is taken for a repeat of the first and ignored.',
     { valid: atLeast(0), ...dynamic },
   ),
+  define(
+    'rmq.poison.guard.resumes',
+    'INT',
+    0,
+    'Poison-pill guard: a record from which the group resumed so often without passing it is taken out of its way, to the retry topic where a member reads that, else to the dead letters. For classic groups that commit; 0 is off, and 1 counts as 2.',
+    { valid: between(0, 1_000), ...dynamic },
+  ),
+  define(
+    'rmq.poison.guard.interval.ms',
+    'INT',
+    5_000,
+    'Poison-pill guard: resumes that follow each other faster count as one, as when several members join.',
+    { valid: atLeast(0), ...dynamic },
+  ),
 ] as const;

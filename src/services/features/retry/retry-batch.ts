@@ -30,8 +30,8 @@ import { longestRetryDelayMs } from './retry-schedule.ts';
 export interface Nack {
   /** Of the record in its batch. */
   readonly index: number;
-  /** As it was produced. */
-  readonly record: RetriedRecord;
+  /** As it was produced; undefined where the broker itself says so. */
+  readonly record?: RetriedRecord;
   /** What failed: where it lies, or the record itself. */
   readonly failed: { readonly place: RecordPlace } | { readonly record: RetriedRecord };
   readonly action: 'retry' | 'dlq';

@@ -6,6 +6,7 @@ import { batchMaxTimestamp, setBatchMaxTimestamp } from '../../../../protocol/re
 import { safeIntegerOrUndefined } from '../../../../protocol/wire/int64.ts';
 import type {
   AppendEntry,
+  AppendResult,
   IndexChange,
   IndexCondition,
   QueueId,
@@ -19,6 +20,7 @@ import type { Partition, Topic, TopicDirectory } from '../../topics/topic.ts';
 import type { DeadLetter, DeadLetterReason } from '../dead-letters/dead-letter.ts';
 import type { DeadLetterTarget, DeadLetterWriter } from '../dead-letters/dead-letter-writer.ts';
 import { delayTimer } from '../delay/delay-row.ts';
+import { type TimerEngine, withOffset } from '../timers/timer-engine.ts';
 import { timerKinds } from '../timers/timer-kinds.ts';
 import { type Timer, timerPutForEntry } from '../timers/timer-row.ts';
 import { FailedRecords } from './failed-records.ts';
@@ -39,6 +41,7 @@ import { readSeenUntilMs, seenIndex, seenKey, seenPut } from './seen-row.ts';
 export interface RetryPlannerOptions {
   readonly engine: StorageEngine;
   readonly clock: Clock;
+  readonly timers: Pick<TimerEngine, 'added'>;
   /** Where records wait for their next delivery: by target, so that one partition's are in one of them. */
   readonly queues: readonly QueueId[];
   readonly topics: Pick<TopicDirectory, 'get'>;
@@ -138,6 +141,13 @@ export class RetryPlanner {
       plan.letters.push(reason);
     }
     return faults.length > 0 ? { faults } : plan;
+  }
+
+  /** The plan's entries stand in the log, with these results: its timers are set. */
+  appended(plan: RetryPlan, results: readonly AppendResult[]): void {
+    for (const { timer, entry } of plan.timers) {
+      this.options.timers.added(entry === undefined ? timer : withOffset(timer, results[entry]!));
+    }
   }
 
   /** Undefined: known already. */
@@ -301,7 +311,7 @@ function goneFacts(nack: Nack, place: RecordPlace): FailureFacts {
 
 function reasonToGiveUp(nack: Nack, failed: Failed, settings: RetrySettings): DeadLetterReason | undefined {
   if (failed.record === undefined) return 'origin-gone';
-  if (nack.action === 'dlq') return 'requested';
+  if (nack.action === 'dlq') return settings.isPoison === true ? 'poison' : 'requested';
   return failed.facts.times >= settings.maxTimes ? 'exhausted' : undefined;
 }
 

@@ -14,6 +14,7 @@ import type { HiddenTrim } from '../timers/hidden-trim.ts';
 import type { Discard, FirePlan, TimerEngine, TimerHandler } from '../timers/timer-engine.ts';
 import { timerKinds } from '../timers/timer-kinds.ts';
 import type { Timer } from '../timers/timer-row.ts';
+import { type GuardedGroups, PoisonGuard } from './poison-guard.ts';
 import { RetryHeld, RetryIntake } from './retry-held.ts';
 import { type RetryPlan, RetryPlanner } from './retry-planner.ts';
 import { RetryStep } from './retry-step.ts';
@@ -31,8 +32,7 @@ export interface RetryServiceOptions {
   readonly held?: Pick<HeldRecords, 'register'> | undefined;
   readonly groupConfigs: GroupConfigs;
   readonly deadLetters: DeadLetterWriter;
-  /** The topics that members of the group read now. */
-  readonly topicsRead: (group: string) => Promise<readonly string[]>;
+  readonly guarded: GuardedGroups;
   readonly clock: Clock;
   readonly log: Log;
   /** From 0 up to 1: for rmq.retry.jitter.pct. */
@@ -54,6 +54,7 @@ const entryOverheadBytes = 512;
 export class RetryService {
   readonly step: RetryStep;
   readonly topics: RetryTopics;
+  readonly guard: PoisonGuard;
   readonly steps: readonly AppendStep[];
   private readonly timers: TimerEngine;
   private readonly trim: HiddenTrim;
@@ -64,8 +65,9 @@ export class RetryService {
   }
 
   constructor(options: RetryServiceOptions) {
-    const { engine, queues, topics, timers, trim, groupConfigs, deadLetters, clock, topicsRead } = options;
+    const { engine, queues, topics, timers, trim, groupConfigs, deadLetters, clock } = options;
     const log = options.log.component('retries');
+    const topicsRead = (group: string): Promise<readonly string[]> => options.guarded.topicsRead(group);
     this.timers = timers;
     this.trim = trim;
     this.topics = new RetryTopics({ engine, topics, groupConfigs, deadLetters, topicsRead, log });
@@ -78,14 +80,24 @@ export class RetryService {
     timers.register(timerKinds.retrySeen, new SeenExpiry());
     trim.watch(queues);
     const random = options.random ?? Math.random;
-    const planner = new RetryPlanner({ engine, clock, queues, topics, deadLetters, random });
-    this.step = new RetryStep({ engine, timers, queues, groupConfigs, deadLetters, planner });
+    const planner = new RetryPlanner({ engine, clock, timers, queues, topics, deadLetters, random });
+    this.step = new RetryStep({ engine, queues, groupConfigs, deadLetters, planner });
     const done = (plan: RetryPlan): void => this.step.count(plan);
     timers.register(
       timerKinds.retryIntake,
       new RetryIntake({ engine, topics, groupConfigs, planner, clock, log, done }),
     );
     options.held?.register(heldFeatures.retryPointer, new RetryHeld(timers, clock));
+    this.guard = new PoisonGuard({
+      engine,
+      clock,
+      log,
+      topics,
+      groupConfigs,
+      planner,
+      groups: options.guarded,
+      done,
+    });
     this.steps = [this.step];
   }
 

@@ -14,6 +14,8 @@ export interface RetrySettings {
   readonly schedule: RetrySchedule;
   /** rmq.retry.dedup.ms */
   readonly dedupMs: number;
+  /** The poison-pill guard says that it failed, no consumer. */
+  readonly isPoison?: boolean;
   readonly topic: string;
 }
 
@@ -48,6 +50,18 @@ export function retrySettingsOf(groups: GroupValues, group: string): RetrySettin
     dedupMs: number('rmq.retry.dedup.ms'),
     topic: retryTopicOf(groups, group),
   };
+}
+
+export interface GuardSettings {
+  /** 0: off. */
+  readonly resumes: number;
+  readonly intervalMs: number;
+}
+
+export function guardSettingsOf(groups: GroupValues, group: string): GuardSettings {
+  const resumes = groups.value(group, 'rmq.poison.guard.resumes') as number;
+  const intervalMs = groups.value(group, 'rmq.poison.guard.interval.ms') as number;
+  return { resumes: resumes === 1 ? 2 : resumes, intervalMs };
 }
 
 export interface DeadLetterSettings {

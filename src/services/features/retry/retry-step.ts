@@ -28,7 +28,6 @@ import { type AdmittedBatch, Refusal } from '../../append/batch-admission.ts';
 import type { Topic } from '../../topics/topic.ts';
 import { heldFeatures } from '../../transactions/held-records.ts';
 import type { DeadLetterWriter } from '../dead-letters/dead-letter-writer.ts';
-import { type TimerEngine, withOffset } from '../timers/timer-engine.ts';
 import { FailedRecords } from './failed-records.ts';
 import { isPointer, maxRetryBatchBytes, type Nack, readNacks } from './retry-batch.ts';
 import { originHeader } from './retry-headers.ts';
@@ -39,7 +38,6 @@ import { retryGroupOf, retryRole } from './retry-topics.ts';
 
 export interface RetryStepOptions {
   readonly engine: StorageEngine;
-  readonly timers: Pick<TimerEngine, 'added'>;
   /** Where records wait: by target, so that one partition's are in one of them. */
   readonly queues: readonly QueueId[];
   readonly groupConfigs: GroupValues;
@@ -122,7 +120,7 @@ export class RetryStep implements AppendStep {
       if (fault !== undefined) faults.push(faultOf(index, fault));
       const entry = entries.length;
       held.push({ entry, feature: heldFeatures.retryPointer, payload: heldNack(topic.id, partition.index) });
-      const payload = buildRecordBatch([record], { codec: record.codec });
+      const payload = buildRecordBatch([record!], { codec: record!.codec });
       const facts = entry === 0 && producer !== undefined ? { producer } : {};
       entries.push({ queue, kind: 'state', count: 1, maxTimestampMs: -1, payload, ...facts });
     }
@@ -154,9 +152,7 @@ export class RetryStep implements AppendStep {
       const results = await engine.append(group);
       if (results.every(({ outcome }) => outcome === 'appended')) {
         this.count(plan);
-        for (const { timer, entry } of plan.timers) {
-          this.options.timers.added(entry === undefined ? timer : withOffset(timer, results[entry]!));
-        }
+        planner.appended(plan, results);
         return hiddenAnswer;
       }
       if (results.some(({ outcome }) => outcome === 'duplicate')) {
