@@ -205,6 +205,8 @@ const args = process.argv.slice(2);
 /** Rows of another kind, each with options of its own: see the files. Not part of a run of all. */
 const scaleRows: Readonly<Record<string, (options: readonly string[]) => Promise<void>>> = {
   index: async (options) => (await import('./scale/index.ts')).indexAtScale(options),
+  cleaning: async (options) => (await import('./scale/cleaning.ts')).cleaningAtScale(options),
+  offsets: async (options) => (await import('./scale/offsets.ts')).offsetsAtScale(options),
   partitions: async (options) => (await import('./scale/partitions.ts')).partitionsAtScale(options),
   recovery: async (options) => (await import('./scale/recovery.ts')).recoveryAtScale(options),
 };

@@ -10,12 +10,19 @@ export class MeasuredBroker {
   readonly directory: string;
   private readonly settings: readonly string[];
   private readonly program: string;
+  private readonly options: readonly string[];
   private child: ChildProcess | undefined;
   private port = 0;
 
-  /** `checkout`: of the repository, built; this one unless told. */
-  constructor(settings: readonly string[] = [], parent = tmpdir(), checkout = '.') {
+  /** `checkout`: of the repository, built; this one unless told. `options`: of the command line, beside the settings. */
+  constructor(
+    settings: readonly string[] = [],
+    parent = tmpdir(),
+    checkout = '.',
+    options: readonly string[] = [],
+  ) {
     this.settings = settings;
+    this.options = options;
     this.program = resolve(checkout, 'dist/main.js');
     this.directory = mkdtempSync(join(parent, 'odradek-scale-'));
   }
@@ -51,6 +58,7 @@ export class MeasuredBroker {
       [
         ...['--import', resolve('bench/scale/loop-probe.mjs')],
         ...[this.program, '--listen', '127.0.0.1:0', '--data', this.data],
+        ...this.options,
         ...this.settings.flatMap((setting) => ['--set', setting]),
       ],
       {

@@ -23,7 +23,7 @@ export interface RetentionOptions {
 /** The first pass, where the interval is longer: what a start brings back may be old. */
 const firstPassMs = 30_000;
 /** Partitions looked at side by side: trims made together are durable together. */
-const maxAtOnce = 64;
+const maxAtOnce = 256;
 /** Entries read at a time where bytes are counted. */
 const entriesAtOnce = 500;
 
