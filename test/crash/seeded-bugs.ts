@@ -69,7 +69,7 @@ export const seededBugs: readonly KnownBug[] = [
     name: 'conditions are not looked at',
     foundBy: ['disk', 'simulation'],
     file: 'src/storage/embedded/append-path.ts',
-    find: '!conditionsHold(pins, own)',
+    find: '!pins.every((pin, at) => pin.holds(expected[at]!))',
     replace: 'false',
   },
   {
