@@ -86,7 +86,7 @@ export const defaultEmbeddedSettings: EmbeddedSettings = {
   cleanLiveShare: 0.5,
   cleanLeastBytes: mebibyte,
   cleanCheckIntervalMs: 30_000,
-  headClosesPerHour: 6,
-  savedHeadCloses: 60,
+  headClosesPerHour: 12,
+  savedHeadCloses: 1000,
   cleanedCutBytes: 16 * mebibyte,
 };

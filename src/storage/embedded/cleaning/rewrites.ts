@@ -20,6 +20,9 @@ import { bytesFrom } from './space.ts';
 /** More rewrites than this between two state snapshots, and a snapshot is taken for their sake. */
 const maxSizeChanges = 4096;
 
+/** However often a broker is started: of the segment numbers that are left no more than this part goes to closes that were saved up. */
+const largestShareAtOnce = 0.001;
+
 /** One queue of a rewrite and where it lies. */
 interface Moved {
   readonly state: QueueState;
@@ -54,7 +57,12 @@ export class Rewrites {
   constructor(parts: CleanerParts, copying: Copying) {
     this.parts = parts;
     this.copying = copying;
-    this.headCloses = new HeadCloses(parts.clock, parts.settings);
+    const { headClosesPerHour, savedHeadCloses } = parts.settings;
+    const numbersLeft = firstCleanedSegment - segmentOf(parts.commitLog.appended);
+    this.headCloses = new HeadCloses(parts.clock, {
+      headClosesPerHour,
+      savedHeadCloses: Math.min(savedHeadCloses, Math.max(1, Math.floor(numbersLeft * largestShareAtOnce))),
+    });
   }
 
   async rewrite(requests: readonly RewriteRequest[]): Promise<readonly (RewriteResult | undefined)[]> {
