@@ -11,12 +11,13 @@ import { runTimerKills, type TimerKillsReport } from './timer-kills.ts';
  * What is promised: at most a second late, of timers that were due while the broker was there (a second after a start and later). It is
  * held to where the machine is the test's own, for 999 of 1000: one flush that a disk holds up for longer makes some hundred
  * late and is no fault of timers; the latest may be three seconds. Where others take more than a quarter of the machine the slowest say who
- * was scheduled when; then 99 of 100 must come within five seconds, which an engine that is stuck or falls behind for good does not do.
+ * was scheduled when; then 99 of 100 must come within two seconds, or as much more as the test's part of the machine is smaller, which an
+ * engine that is stuck or falls behind for good does not do.
  */
 const mostLateMs = 1000;
 const latestMs = 3000;
 const busyShare = 0.25;
-const mostLateWhenBusyMs = 5000;
+const mostLateWhenBusyMs = 2000;
 
 const { values } = parseArgs({
   options: {
@@ -67,7 +68,9 @@ try {
 function latenessFaults({ latenessMs, othersShare }: TimerKillsReport): readonly string[] {
   const { p99, p999, max } = latenessMs;
   if (othersShare > busyShare) {
-    return p99 > mostLateWhenBusyMs ? [`late by ${p99} ms at 99 of 100, even for a busy machine`] : [];
+    return p99 > mostLateWhenBusyMs / (1 - othersShare)
+      ? [`late by ${p99} ms at 99 of 100, even for a busy machine`]
+      : [];
   }
   return p999 > mostLateMs || max > latestMs ? [`late by ${p999} ms at 999 of 1000, ${max} ms at most`] : [];
 }
