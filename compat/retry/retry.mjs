@@ -2,7 +2,11 @@
 import { Kafka, logLevel } from 'kafkajs';
 import { address, assert, scenario, unique, until } from './lib/scenarios.mjs';
 
-const kafka = new Kafka({ brokers: [address], logLevel: logLevel.NOTHING, retry: { initialRetryTime: 50, retries: 20 } });
+const kafka = new Kafka({
+  brokers: [address],
+  logLevel: logLevel.NOTHING,
+  retry: { initialRetryTime: 50, retries: 20 },
+});
 
 async function send(topic, message) {
   const producer = kafka.producer();
@@ -17,7 +21,11 @@ const retryLater = (producer, group, { topic, partition, message }, error) =>
     topic: `retry.${group}`,
     acks: -1,
     messages: [
-      { key: message.key, value: null, headers: { 'rmq-origin': `${topic}/${partition}/${message.offset}`, 'rmq-error': String(error) } },
+      {
+        key: message.key,
+        value: null,
+        headers: { 'rmq-origin': `${topic}/${partition}/${message.offset}`, 'rmq-error': String(error) },
+      },
     ],
   });
 
@@ -43,13 +51,19 @@ async function consumeWithRetries(group, topics, process) {
 }
 // Until here.
 
-const headersOf = (message) => Object.fromEntries(Object.entries(message.headers ?? {}).map(([k, v]) => [k, String(v)]));
+const headersOf = (message) =>
+  Object.fromEntries(Object.entries(message.headers ?? {}).map(([k, v]) => [k, String(v)]));
 
 /** Both topics are there before the consumer: kafkajs does not see those that come later. */
 async function ready(group, topic) {
   const admin = kafka.admin();
   await admin.connect();
-  await admin.createTopics({ topics: [{ topic, numPartitions: 1 }, { topic: `retry.${group}`, numPartitions: 1 }] });
+  await admin.createTopics({
+    topics: [
+      { topic, numPartitions: 1 },
+      { topic: `retry.${group}`, numPartitions: 1 },
+    ],
+  });
   await admin.disconnect();
 }
 
@@ -70,7 +84,9 @@ async function readOne(topic) {
   const consumer = kafka.consumer({ groupId: unique('reader') });
   await consumer.connect();
   await consumer.subscribe({ topic, fromBeginning: true });
-  const message = await new Promise((resolve) => void consumer.run({ eachMessage: async (payload) => resolve(payload.message) }));
+  const message = await new Promise(
+    (resolve) => void consumer.run({ eachMessage: async (payload) => resolve(payload.message) }),
+  );
   await consumer.disconnect();
   return message;
 }
@@ -78,8 +94,14 @@ async function readOne(topic) {
 await scenario('kafkajs: fails twice, then succeeds', 60, async () => {
   const { topic, seen, stop } = await failing(2, 3);
   await stop();
-  assert.deepEqual(seen.map(({ value }) => value), ['v', 'v', 'v']);
-  assert.deepEqual(seen.map(({ headers }) => headers['rmq-reconsume-times']), [undefined, '1', '2']);
+  assert.deepEqual(
+    seen.map(({ value }) => value),
+    ['v', 'v', 'v'],
+  );
+  assert.deepEqual(
+    seen.map(({ headers }) => headers['rmq-reconsume-times']),
+    [undefined, '1', '2'],
+  );
   assert.equal(seen[2].headers['rmq-retry-topic'], topic);
   assert.equal(seen[2].headers.own, 'x');
   assert.ok(seen[1].at - seen[0].at >= 200 && seen[2].at - seen[1].at >= 400, 'a retry came early');
@@ -108,14 +130,26 @@ await scenario('kafkajs: failure and offset are handed over in one transaction',
   const [group, topic] = [unique('g'), unique('orders')];
   await ready(group, topic);
   await send(topic, { value: 'v' });
-  const producer = kafka.producer({ transactionalId: unique('tx'), maxInFlightRequests: 1, idempotent: true });
+  const producer = kafka.producer({
+    transactionalId: unique('tx'),
+    maxInFlightRequests: 1,
+    idempotent: true,
+  });
   await producer.connect();
   const admin = kafka.admin();
   await admin.connect();
   for (const commit of [false, true]) {
     const transaction = await producer.transaction();
-    await retryLater(transaction, group, { topic, partition: 0, message: { offset: '0', key: null } }, 'later');
-    await transaction.sendOffsets({ consumerGroupId: group, topics: [{ topic, partitions: [{ partition: 0, offset: '1' }] }] });
+    await retryLater(
+      transaction,
+      group,
+      { topic, partition: 0, message: { offset: '0', key: null } },
+      'later',
+    );
+    await transaction.sendOffsets({
+      consumerGroupId: group,
+      topics: [{ topic, partitions: [{ partition: 0, offset: '1' }] }],
+    });
     await (commit ? transaction.commit() : transaction.abort());
     const [{ partitions }] = await admin.fetchOffsets({ groupId: group, topics: [topic] });
     assert.equal(partitions[0].offset, commit ? '1' : '-1');
