@@ -651,7 +651,7 @@ const rows: Readonly<Record<string, Row>> = {
         body: { groupId: name, memberId: 'm1', memberEpoch: 0, subscribedTopicNames: [name] },
         holds: {
           memberId: 'm1',
-          memberEpoch: 1,
+          memberEpoch: 2,
           assignment: { topicPartitions: [{ topicId, partitions: [0] }] },
         },
       };
@@ -722,10 +722,7 @@ const rows: Readonly<Record<string, Row>> = {
         },
       };
     },
-    bad: () => ({
-      body: { groups: [{ groupId: 'nobody', topics: null }] },
-      errorCode: errorCodes.GROUP_ID_NOT_FOUND,
-    }),
+    bad: () => 'what is not known has offset -1',
   },
   AlterShareGroupOffsets: {
     good: async (world, _version, name) => {
@@ -744,6 +741,11 @@ const rows: Readonly<Record<string, Row>> = {
   DeleteShareGroupOffsets: {
     good: async (world, _version, name) => {
       await world.emptyShareGroup(name);
+      const partitions = [{ partitionIndex: 0, startOffset: 1 }];
+      await world.ask('AlterShareGroupOffsets', 0, {
+        groupId: name,
+        topics: [{ topicName: name, partitions }],
+      });
       return {
         body: { groupId: name, topics: [{ topicName: name }] },
         holds: { responses: [{ topicName: name }] },

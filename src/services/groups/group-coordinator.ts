@@ -455,11 +455,6 @@ export class GroupCoordinator {
     );
   }
 
-  /** Undefined where there is such a share group. */
-  shareGroupFault(groupId: string): Promise<ApiError | undefined> {
-    return this.#shareFault(groupId, 'any');
-  }
-
   /** Undefined where there is such a share group, and nobody is in it. */
   emptyShareGroupFault(groupId: string): Promise<ApiError | undefined> {
     return this.#shareFault(groupId, 'empty');
@@ -470,10 +465,7 @@ export class GroupCoordinator {
     return this.#shareFault(groupId, 'empty-or-new');
   }
 
-  async #shareFault(
-    groupId: string,
-    wanted: 'any' | 'empty' | 'empty-or-new',
-  ): Promise<ApiError | undefined> {
+  async #shareFault(groupId: string, wanted: 'empty' | 'empty-or-new'): Promise<ApiError | undefined> {
     return this.#runtime.execute<ApiError | undefined>(
       groupId,
       wanted === 'empty-or-new' ? 'create' : 'look',
@@ -481,7 +473,7 @@ export class GroupCoordinator {
       (machine, effects, ticket) => {
         if (wanted === 'empty-or-new') machine.share.ensure(groupId, effects);
         const fault = machine.share.fault(groupId);
-        const isRefused = wanted !== 'any' && machine.share.group(groupId)?.isEmpty === false;
+        const isRefused = machine.share.group(groupId)?.isEmpty === false;
         effects.reply(
           ticket,
           fault !== undefined

@@ -96,7 +96,7 @@ export class ShareFetches {
         throttleTimeMs: 0,
         errorCode: code,
         errorMessage: message,
-        acquisitionLockTimeoutMs: lockMs,
+        acquisitionLockTimeoutMs: 0,
         responses: [],
         nodeEndpoints: [],
       },
@@ -110,12 +110,7 @@ export class ShareFetches {
       isRenewal &&
       (request.maxBytes > 0 || request.minBytes > 0 || request.maxRecords > 0 || request.maxWaitMs > 0)
     ) {
-      return fail(
-        apiError(
-          'INVALID_REQUEST',
-          'Renew acknowledgements must be sent with maxBytes, minBytes, maxRecords and maxWaitMs set to 0.',
-        ),
-      );
+      return fail(apiError('INVALID_REQUEST'));
     }
     const acknowledgements = topics.flatMap(({ topicId, partitions }) =>
       partitions
@@ -127,7 +122,7 @@ export class ShareFetches {
         })),
     );
     if (shareSessionEpoch === initialEpoch && acknowledgements.length > 0) {
-      return fail(apiError('INVALID_REQUEST', 'The initial share fetch request must not acknowledge data.'));
+      return fail(apiError('INVALID_REQUEST'));
     }
     const isFull = shareSessionEpoch === initialEpoch;
     const choice = isFull
@@ -169,7 +164,7 @@ export class ShareFetches {
       throttleTimeMs: 0,
       errorCode: code,
       errorMessage: message,
-      acquisitionLockTimeoutMs: lockMs,
+      acquisitionLockTimeoutMs: 0,
       responses: [],
       nodeEndpoints: [],
     });
@@ -227,7 +222,7 @@ export class ShareFetches {
     settingsOf: string,
     isRenewal: boolean,
   ): ApiError | undefined {
-    if (groupId === null || groupId === '') return apiError('INVALID_GROUP_ID');
+    if (groupId === null || groupId === '') return apiError('INVALID_REQUEST');
     if (memberId === null || memberId === '' || memberId.length > maxMemberIdLength) {
       return apiError('INVALID_REQUEST');
     }
@@ -249,7 +244,7 @@ export class ShareFetches {
     const batches = readAcknowledgements(one.batches, version >= 2);
     if (batches === undefined) return result(apiError('INVALID_REQUEST'));
     if (!isRenewal && batches.some(({ types }) => types.includes(acknowledgeTypes.renew))) {
-      return result(apiError('INVALID_REQUEST', 'Renew acknowledgements need a request that says so.'));
+      return result(apiError('INVALID_REQUEST'));
     }
     const topic = this.#options.topics.byId(topicId);
     if (topic === undefined) return result(apiError('UNKNOWN_TOPIC_ID'));

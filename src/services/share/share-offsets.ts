@@ -28,8 +28,6 @@ export interface ShareGroups {
   emptyShareGroupFault(groupId: string): Promise<ApiError | undefined>;
   /** The same of a group that is made where there is none. */
   newShareGroupFault(groupId: string): Promise<ApiError | undefined>;
-  /** Undefined where there is such a share group. */
-  shareGroupFault(groupId: string): Promise<ApiError | undefined>;
 }
 
 export interface ShareOffsetsOptions {
@@ -40,6 +38,7 @@ export interface ShareOffsetsOptions {
 }
 
 const unknownOffset = -1;
+const nothingToDelete = 'There is no offset information to delete.';
 const noSuchPartition = 'This server does not host this topic-partition.';
 
 export class ShareOffsets {
@@ -50,9 +49,7 @@ export class ShareOffsets {
   }
 
   async describe({ groupId, topics }: DescribedGroupRequest): Promise<DescribedGroup> {
-    const fault = await this.#options.groups.shareGroupFault(groupId);
-    if (fault !== undefined)
-      return { groupId, topics: [], errorCode: fault.code, errorMessage: fault.message };
+    // As in Kafka a group that does not exist has no offsets, which is no error.
     const summaries = new Map<string, Map<number, ShareSummary>>();
     for (const summary of await this.#options.coordinator.summaries(groupId)) {
       const { topicId, partition } = summary.key;
@@ -91,14 +88,6 @@ export class ShareOffsets {
     const partition = topic?.partitions[partitionIndex];
     const startOffset = summary?.startOffset ?? unknownOffset;
     const known = { partitionIndex, startOffset, leaderEpoch: summary?.leaderEpoch ?? 0 };
-    if (topic === undefined) {
-      return {
-        ...known,
-        lag: -1,
-        errorCode: errorCodes.UNKNOWN_TOPIC_OR_PARTITION,
-        errorMessage: noSuchPartition,
-      };
-    }
     const bounds = partition === undefined ? undefined : await this.#options.engine.bounds(partition.queue);
     const lag =
       bounds === undefined || summary === undefined || startOffset < 0
@@ -163,18 +152,20 @@ export class ShareOffsets {
     if (fault !== undefined) {
       return { throttleTimeMs: 0, errorCode: fault.code, errorMessage: fault.message, responses: [] };
     }
+    const summaries = await this.#options.coordinator.summaries(groupId);
+    const known = new Set(summaries.map(({ key }) => key.topicId));
     const responses = await Promise.all(
       topics.map(async ({ topicName }) => {
         const topic = this.#options.topics.get(topicName);
-        const code =
-          topic === undefined
-            ? errorCodes.UNKNOWN_TOPIC_OR_PARTITION
-            : await this.#options.coordinator.forget(groupId, topic.id);
+        const isKnown = topic !== undefined && known.has(topic.id);
+        const code = isKnown
+          ? await this.#options.coordinator.forget(groupId, topic.id)
+          : errorCodes.UNKNOWN_TOPIC_OR_PARTITION;
         return {
           topicName,
           topicId: topic?.id ?? ZERO_UUID,
           errorCode: code,
-          errorMessage: topic === undefined ? noSuchPartition : null,
+          errorMessage: topic === undefined ? noSuchPartition : isKnown ? null : nothingToDelete,
         };
       }),
     );

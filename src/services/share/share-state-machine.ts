@@ -335,7 +335,7 @@ export class ShareStateMachine implements CoordinatorMachine<ShareRecord> {
     const { ofParked, ofWindow } = splitByPlace(partition.parked, batches);
     if (ofParked.some(({ holder }) => holder !== memberId)) {
       return {
-        fault: { code: errorCodes.INVALID_RECORD_STATE, message: 'Member is not the owner of offset' },
+        fault: { code: errorCodes.INVALID_RECORD_STATE, message: 'Member is not the owner of batch record' },
       };
     }
     const outcome = window.planAcknowledge(memberId, ofWindow, dispositionOf(settings, true));

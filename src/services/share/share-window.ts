@@ -254,7 +254,7 @@ export class ShareWindow {
         if (piece.state !== 'acquired') {
           return invalidState('The batch cannot be acknowledged. The offset is not acquired.');
         }
-        if (piece.memberId !== memberId) return invalidState('Member is not the owner of offset');
+        if (piece.memberId !== memberId) return invalidState('Member is not the owner of batch record');
         if (batch.types.length === 1) plan.add(piece.first, piece.last, piece.count, batch.types[0]!);
         else {
           for (let offset = piece.first; offset <= piece.last; ) {

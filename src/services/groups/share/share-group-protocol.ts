@@ -116,7 +116,7 @@ export class ShareGroupProtocol {
       ...noShareGroup(groupId),
       groupState: group.state,
       groupEpoch: group.groupEpoch,
-      assignmentEpoch: Math.max(0, group.target.epoch),
+      assignmentEpoch: Math.max(1, group.target.epoch),
       assignorName: simpleAssignor.name,
       members: [...group.members.values()].map((member) => ({
         memberId: member.memberId,
@@ -138,7 +138,7 @@ export class ShareGroupProtocol {
   /** Makes the group, without members, where no group has the id. */
   ensure(groupId: string, effects: GroupEffects): void {
     if (this.#groups.has(groupId) || this.#options.isTaken(groupId)) return;
-    effects.append(groupEpochRecord(groupId, 0, 0));
+    effects.append(groupEpochRecord(groupId, 1, 0));
   }
 
   /** Undefined where there is such a share group. */
@@ -196,7 +196,7 @@ export class ShareGroupProtocol {
     if (before === undefined) {
       if (memberEpoch !== joinEpoch) {
         const missing = this.#find(groupId, memberId);
-        if (missing instanceof GroupFault) return refused(missing);
+        if (missing instanceof GroupFault) return refused(present === undefined ? noGroup(groupId) : missing);
       }
       if (present !== undefined && present.members.size >= settings.maxSize) {
         return refused(
@@ -347,7 +347,8 @@ export class ShareGroupProtocol {
 function requestFault(request: ShareGroupHeartbeatRequest): GroupFault | undefined {
   const { groupId, memberId, memberEpoch, rackId, subscribedTopicNames } = request;
   const invalid = (message: string) => new GroupFault('INVALID_REQUEST', message);
-  if (memberId.trim() === '') return invalid("MemberId can't be empty.");
+  // Kafka gives no reason either.
+  if (memberId.trim() === '') return new GroupFault('INVALID_REQUEST', '');
   if (memberId.length > longestMemberId) return invalid('MemberId is too long.');
   if (groupId.trim() === '') return invalid("GroupId can't be empty.");
   if (rackId !== null && rackId.trim() === '') return invalid("RackId can't be empty.");
@@ -376,7 +377,7 @@ export function refusedHeartbeat(
 }
 
 function refused({ errorCode, message }: GroupFault): ShareGroupHeartbeatResponseInput {
-  return refusedHeartbeat(errorCode, message);
+  return refusedHeartbeat(errorCode, message === '' ? null : message);
 }
 
 export function noShareGroup(groupId: string): ShareGroupDescribeResponseDescribedGroupInput {
@@ -390,6 +391,10 @@ export function noShareGroup(groupId: string): ShareGroupDescribeResponseDescrib
     assignorName: '',
     members: [],
   };
+}
+
+function noGroup(groupId: string): GroupFault {
+  return new GroupFault('GROUP_ID_NOT_FOUND', `Share group ${groupId} not found.`);
 }
 
 function notFound(groupId: string): string {

@@ -50,8 +50,8 @@ export class ShareGroup {
   readonly type = 'share';
   readonly protocolType = 'share';
   readonly groupId: string;
-  /** Grows whenever something happens that a new assignment must take up. */
-  groupEpoch = 0;
+  /** Grows whenever something happens that a new assignment must take up; begins as in Kafka. */
+  groupEpoch = 1;
   metadataHash: Int64 = 0;
   /** By member id, in the order in which they joined. */
   readonly members = new Map<string, ShareMember>();
