@@ -22,8 +22,6 @@ if [ -z "$FILTER" ]; then
   FILTER="^($names)\$"
 fi
 
-# Share groups are not served yet; their tests wait for them until the whole run times out.
-export SUITE_SKIP=${SUITE_SKIP:-TestShareGroup.*}
 [ -z "$SHORT" ] || FILTER='^(TestPing|TestClient_Produce|TestConsumeRegex|TestGroupSimple|TestIssue325|TestIssue337|TestPauseIssue489|TestIssueProduceSyncManualPartitionNegativeDoesNotPanic)$' RECORDS=${RECORDS:-1000}
 
 export KGO_SEEDS=$BROKER KGO_TEST_RF=${KGO_TEST_RF:-1} KGO_TEST_RECORDS=${RECORDS:-10000} \

@@ -87,15 +87,8 @@ export class ParkedRecords {
     }
   }
 
-  /** The member's session is over: such a delivery does not count. */
-  release(memberId: string): boolean {
-    let any = false;
-    for (const record of [...this.#records.values()]) {
-      if (record.holder !== memberId) continue;
-      any = true;
-      this.put(record.offset, record.count - 1, record.dueMs);
-    }
-    return any;
+  heldBy(memberId: string): ParkedRecord[] {
+    return [...this.#records.values()].filter(({ holder }) => holder === memberId);
   }
 
   /** Those whose locks have ended. */

@@ -182,10 +182,18 @@ export class ShareCoordinator {
   }
 
   #expire(key: ShareKey): void {
+    this.#withGroupsNow(key, (machine, effects) => machine.expire(key, effects));
+  }
+
+  /** Where the state is not in memory there is nothing to do. */
+  #withGroupsNow(
+    key: ShareKey,
+    command: (machine: ShareStateMachine, effects: Effects<ShareRecord>) => Aftermath,
+  ): void {
     const partition = this.#runtime.partitionOf(shareKeyText(key));
     if (partition === undefined) return;
     this.#runtime.runNow(partition, (machine, effects, groups) =>
-      this.#settle(key, machine.expire(key, effects), groups),
+      this.#settle(key, command(machine, effects), groups),
     );
   }
 
@@ -203,7 +211,7 @@ export class ShareCoordinator {
 
   /** The member's session is over. Where the state is not in memory it holds nothing. */
   release(key: ShareKey, memberId: string): void {
-    this.now(key, (machine) => machine.release(key, memberId));
+    this.#withGroupsNow(key, (machine, effects) => machine.release(key, memberId, effects));
   }
 
   /** Every share partition of the group; of all groups where it is undefined. Rejects where one cannot be read. */

@@ -7,7 +7,7 @@ import { errorCodes } from '../../../protocol/error-codes.ts';
 import type { ApiError } from '../api-error.ts';
 import type { CoordinatorMachine, Effects, MachineTimers } from '../coordinator/coordinator-machine.ts';
 import { Deadline } from '../coordinator/deadline.ts';
-import { maxParkedRecords, ParkedRecords } from './parked-records.ts';
+import { maxParkedRecords, type ParkedRecord, ParkedRecords } from './parked-records.ts';
 import { acknowledgeTypes, type StateBatch } from './record-states.ts';
 import { type ShareKey, type ShareRecord, shareKeyText } from './share-records.ts';
 import type { ShareGroupSettings, ShareSettings } from './share-settings.ts';
@@ -372,37 +372,48 @@ export class ShareStateMachine implements CoordinatorMachine<ShareRecord> {
     return { aftermath };
   }
 
-  /** The member's session is over: what it holds is free again. */
-  release(key: ShareKey, memberId: string): void {
+  /** The member's session is over: what it holds is free again at once, or over. */
+  release(key: ShareKey, memberId: string, effects: Effects<ShareRecord>): Aftermath {
     const partition = this.partition(key);
-    if (partition === undefined) return;
-    const any = partition.window?.release(memberId) === true;
-    const anyParked = partition.parked?.release(memberId) === true;
-    if (!any && !anyParked) return;
-    this.#lockTimer(partition);
-    this.#options.freed(key);
+    if (partition?.window === undefined) return new AftermathBuilder();
+    const settings = this.#options.settings.of(key.groupId);
+    const disposition = { ...dispositionOf(settings, false), parks: false };
+    const plan = partition.window.planRelease(memberId, disposition);
+    const parked = partition.parked?.heldBy(memberId) ?? [];
+    return this.#free(partition, plan, parked, false, settings, effects);
   }
 
   /** What was held longer than its lock is free again, or over. */
   expire(key: ShareKey, effects: Effects<ShareRecord>): Aftermath {
-    const aftermath = new AftermathBuilder();
     const partition = this.partition(key);
-    if (partition?.window === undefined) return aftermath;
+    if (partition?.window === undefined) return new AftermathBuilder();
     const settings = this.#options.settings.of(key.groupId);
     // A timer of the machine's may come a fraction of a millisecond early.
     const nowMs = this.#timers.monotonicMs() + 1;
-    for (const { offset, count, dueMs } of partition.parked?.expired(nowMs) ?? []) {
+    const plan = partition.window.planExpiry(nowMs, dispositionOf(settings, false));
+    const parked = partition.parked?.expired(nowMs) ?? [];
+    return this.#free(partition, plan, parked, settings.backOff?.onTimeout === true, settings, effects);
+  }
+
+  #free(
+    partition: SharePartition,
+    plan: AcknowledgementPlan,
+    parked: readonly ParkedRecord[],
+    mayPark: boolean,
+    settings: ShareGroupSettings,
+    effects: Effects<ShareRecord>,
+  ): Aftermath {
+    const aftermath = new AftermathBuilder();
+    for (const { offset, count, dueMs } of parked) {
       if (count >= settings.maxDeliveries)
         this.#giveUpParked(partition, offset, count, 'exhausted', aftermath);
-      else if (settings.backOff?.onTimeout === true)
-        this.#park(partition, offset, count, settings, aftermath);
+      else if (mayPark) this.#park(partition, offset, count, settings, aftermath);
       else {
         partition.parked!.put(offset, count, dueMs);
         aftermath.rows.push({ offset, row: { count, dueMs, hasAlarm: false } });
       }
     }
-    const plan = partition.window.planExpiry(nowMs, dispositionOf(settings, false));
-    this.#carryOut(partition, plan, settings, settings.backOff?.onTimeout === true, aftermath, effects);
+    this.#carryOut(partition, plan, settings, mayPark, aftermath, effects);
     return aftermath;
   }
 

@@ -303,21 +303,17 @@ export class ShareWindow {
   }
 
   /**
-   * Gives back what the member holds and never saw: its session is closed. Such a delivery does not count, and so nothing is to be
-   * written: the log says of these records what is true again. Answers whether there was anything.
+   * What becomes of what the member holds when its session is closed. As in Kafka 4.3 the delivery counts, since the broker cannot know what
+   * the member saw.
    */
-  release(memberId: string): boolean {
-    const held = this.#spans.filter((span) => span.state === 'acquired' && span.memberId === memberId);
-    for (const { first, last } of held) {
-      this.#replace(first, last, (span) => ({
-        state: 'available',
-        count: Math.max(0, span.count - 1),
-        savedCount: span.savedCount,
-        memberId: nobody,
-        lockDueMs: 0,
-      }));
+  planRelease(memberId: string, disposition: Disposition): AcknowledgementPlan {
+    const plan = new PlanBuilder(disposition);
+    for (const span of this.#spans) {
+      if (span.state === 'acquired' && span.memberId === memberId) {
+        plan.add(span.first, span.last, span.count, acknowledgeTypes.release);
+      }
     }
-    return held.length > 0;
+    return plan.done();
   }
 
   /** What becomes of the records whose locks have ended. */

@@ -227,14 +227,21 @@ class History {
 
   release(): void {
     const memberId = this.random.pick(members);
-    const held = this.window.release(memberId);
-    let any = false;
-    for (const record of this.model.records.values()) {
-      if (record.state !== 'acquired' || record.member !== memberId) continue;
-      any = true;
-      Object.assign(record, { state: 'available', count: record.count - 1, member: nobody });
+    const { changes } = this.window.planRelease(memberId, plain);
+    const planned = new Set<number>();
+    for (const { firstOffset, lastOffset, state, deliveryCount } of changes) {
+      for (let offset = firstOffset; offset <= lastOffset; offset++) {
+        planned.add(offset);
+        const { count } = this.model.at(offset);
+        const isRight = deliveryCount === count && (state === 'archived') === count >= maxDeliveries;
+        if (!isRight) expect({ state, deliveryCount }).toEqual({ count });
+      }
     }
-    expect(held).toBe(any);
+    const held = [...this.model.records].filter(
+      ([, { state, member }]) => state === 'acquired' && member === memberId,
+    );
+    expect(planned).toEqual(new Set(held.map(([offset]) => offset)));
+    this.write(changes);
   }
 
   moveStart(): void {
