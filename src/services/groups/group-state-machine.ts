@@ -76,7 +76,8 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
     const { settings, timers, newUuid, topics } = options;
     const groups = this.#groups;
     const classic = new ClassicGroupProtocol({ groups, settings, timers, newUuid });
-    const migration = new GroupMigration({ groups, settings, timers, topics, classic });
+    const isShareGroup = (groupId: string): boolean => this.share.group(groupId) !== undefined;
+    const migration = new GroupMigration({ groups, settings, timers, topics, classic, isShareGroup });
     const steps = new ConsumerGroupSteps({
       groups,
       settings: settings.consumer,
@@ -95,6 +96,7 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
       classic: this.classic,
       settings,
       timers,
+      isShareGroup,
     });
     this.share = new ShareGroupProtocol({
       settings: options.share ?? defaultShareMemberSettings,
@@ -160,6 +162,10 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
     effects: Effects<GroupRecord>,
   ): void {
     const group = this.#groups.get(request.groupId);
+    if (this.share.group(request.groupId) !== undefined) {
+      effects.reply(ticket, joinError('', errorCodes.INCONSISTENT_GROUP_PROTOCOL));
+      return;
+    }
     if (group?.type === 'consumer') {
       if (!group.isEmpty) {
         effects.reply(ticket, this.#classicMembers.join(group, request, context, effects));

@@ -109,6 +109,8 @@ export interface OffsetCommitsOptions {
   readonly classic: ClassicGroupProtocol;
   readonly settings: GroupSettings;
   readonly timers: MachineTimers<GroupRecord>;
+  /** Share groups have no committed offsets: their state is elsewhere. */
+  readonly isShareGroup: (groupId: string) => boolean;
 }
 
 type GroupEffects = Effects<GroupRecord>;
@@ -119,8 +121,10 @@ export class OffsetCommits {
   readonly #classic: ClassicGroupProtocol;
   readonly #settings: GroupSettings;
   readonly #timers: MachineTimers<GroupRecord>;
+  readonly #isShareGroup: (groupId: string) => boolean;
 
   constructor(options: OffsetCommitsOptions) {
+    this.#isShareGroup = options.isShareGroup;
     this.#groups = options.groups;
     this.#offsets = options.offsets;
     this.#classic = options.classic;
@@ -130,6 +134,7 @@ export class OffsetCommits {
 
   /** A group that does not exist comes to be with its first offset, when the client manages itself. */
   commit(commit: OffsetCommit, effects: GroupEffects): OffsetCommitAnswer {
+    if (this.#isShareGroup(commit.groupId)) return { errorCode: errorCodes.GROUP_ID_NOT_FOUND };
     const group = this.#groups.get(commit.groupId);
     const errorCode = group === undefined ? errorOfAbsentGroup(commit) : this.#validate(group, commit);
     if (errorCode !== errorCodes.NONE) return { errorCode };
@@ -169,6 +174,7 @@ export class OffsetCommits {
   /** The offsets count when the transaction is committed. Whose transaction it is was checked before (KIP-447 fences by group). */
   commitTransactional(commit: TransactionalOffsetCommit, effects: GroupEffects): OffsetCommitAnswer {
     const { groupId, producerId, producerEpoch } = commit;
+    if (this.#isShareGroup(groupId)) return { errorCode: errorCodes.GROUP_ID_NOT_FOUND };
     const group = this.#groups.get(groupId);
     const errorCode =
       group !== undefined

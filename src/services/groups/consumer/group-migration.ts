@@ -42,6 +42,7 @@ export interface GroupMigrationOptions {
   readonly timers: MachineTimers<GroupRecord>;
   readonly topics: GroupTopics;
   readonly classic: ClassicGroupProtocol;
+  readonly isShareGroup: (groupId: string) => boolean;
 }
 
 /** A group that a member of the consumer protocol may enter, as it is or as it will be. */
@@ -68,6 +69,9 @@ export class GroupMigration {
   enter(groupId: string, isJoin: boolean): GroupEntry | GroupFault {
     const { groups, timers } = this.#options;
     const group = groups.get(groupId);
+    if (this.#options.isShareGroup(groupId)) {
+      return new GroupFault('GROUP_ID_NOT_FOUND', `Group ${groupId} is not a consumer group.`);
+    }
     if (group === undefined) {
       return isJoin
         ? { group: new ConsumerGroup(groupId, timers), isUpgrade: false, commit: () => {} }

@@ -352,6 +352,18 @@ describe('offsets', () => {
   });
 });
 
+describe('the id of a share group', () => {
+  it('is nothing that members of other protocols can join, nor commit offsets for', () => {
+    const h = new GroupHarness();
+    h.run((effects) => h.machine.share.ensure('g', effects));
+    h.takeRecords();
+    expect(new Consumer(h, 'a').join()).toBe('GROUP_ID_NOT_FOUND');
+    expect(errorName(h.join().answer.errorCode)).toBe('INCONSISTENT_GROUP_PROTOCOL');
+    expect(h.commit()).toBe('GROUP_ID_NOT_FOUND');
+    expect(h.takeRecords()).toEqual([]);
+  });
+});
+
 describe('migration', () => {
   /** A classic member that joins, syncs and owns what it is told. */
   function classicRound(h: GroupHarness, memberId: string): { generation: number; partitions: string[] } {
