@@ -20,7 +20,9 @@ export async function threadsOf(processId: number): Promise<string> {
   const startedMs = performance.now();
   await new Promise((resolve) => setTimeout(resolve, 500));
   const share = ((await usedMs()) - before) / (performance.now() - startedMs);
-  lines.push(`  it uses ${(100 * share).toFixed(0)} % of a processor`);
+  lines.push(
+    Number.isNaN(share) ? '  it is gone by now' : `  it uses ${(100 * share).toFixed(0)} % of a processor`,
+  );
   for (const kind of ['cpu', 'io']) {
     const pressure = await readFile(`/proc/pressure/${kind}`, 'utf8').catch(() => '');
     lines.push(`  ${kind} pressure: ${pressure.split('\n')[0]}`);

@@ -381,6 +381,13 @@ export class SimulatedDisk implements FileSystem {
     }
   }
 
+  /** Removes a directory with all that is in it, durably at once. */
+  removeDirectory(path: string): void {
+    const { directory, name } = this.place(path);
+    directory.current.delete(name);
+    directory.durable.delete(name);
+  }
+
   /** Bytes of a file as reads see them. */
   contents(path: string): Buffer {
     const node = this.find(path);

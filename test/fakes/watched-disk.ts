@@ -30,16 +30,24 @@ export type CallFault =
   | { readonly kind: 'short' }
   | { readonly kind: 'slow'; readonly ms: number };
 
-/** So many calls after the fault struck know their sites where `namesAfterStrike` says so. */
-const namedAfterStrike = 40;
+export interface Strike {
+  /** Of the call, as they come. */
+  readonly number: number;
+  readonly fault: CallFault;
+}
+
 const passers = /(strict|pinning|node)-file-system\.ts/;
 
 export class WatchedDisk implements FileSystem {
   readonly calls: WatchedCall[] = [];
-  strike: { readonly number: number; readonly fault: CallFault } | undefined;
+  /** The next ones, in the order of their numbers. */
+  strikes: readonly Strike[] = [];
+  /** Calls after the first strike know their sites. */
   namesAfterStrike = false;
-  /** The call that the fault struck. */
-  struck: WatchedCall | undefined;
+  /** The calls that faults struck. */
+  struck: WatchedCall[] = [];
+  /** Names that are links: there is something, but no file. */
+  readonly links = new Set<string>();
   /** True while a call that was made slow is under way. */
   isHeld = false;
   private readonly disk: SimulatedDisk;
@@ -55,6 +63,7 @@ export class WatchedDisk implements FileSystem {
 
   async open(path: string, mode: OpenMode): Promise<OpenFile> {
     await this.watched('FileSystem.open', path);
+    if (this.links.has(path)) throw Object.assign(new Error(`ELOOP: open '${path}'`), { code: 'ELOOP' });
     return this.watchedFile(await this.disk.open(path, mode), path);
   }
 
@@ -75,6 +84,7 @@ export class WatchedDisk implements FileSystem {
 
   async unlink(path: string): Promise<void> {
     await this.watched('FileSystem.unlink', path);
+    if (this.links.delete(path)) return;
     return this.disk.unlink(path);
   }
 
@@ -90,6 +100,7 @@ export class WatchedDisk implements FileSystem {
 
   async stat(path: string): Promise<FileInfo | undefined> {
     await this.watched('FileSystem.stat', path);
+    if (this.links.has(path)) return { isDirectory: false, isOther: true, sizeBytes: 0 };
     return this.disk.stat(path);
   }
 
@@ -128,9 +139,10 @@ export class WatchedDisk implements FileSystem {
       },
       datasync: async () => {
         const number = this.calls.length + 1;
-        if (this.strike?.number === number && this.strike.fault.kind === 'error') {
+        const strike = this.strikes[0];
+        if (strike?.number === number && strike.fault.kind === 'error') {
           // The pages are gone from the cache, as Linux does it.
-          const { code } = this.strike.fault;
+          const { code } = strike.fault;
           this.disk.fault = (call) => (call.name === 'datasync' ? { kind: 'error', code } : undefined);
           this.note('OpenFile.datasync', path);
           this.nowStruck();
@@ -164,14 +176,13 @@ export class WatchedDisk implements FileSystem {
 
   private note(call: FileCall, path: string): number {
     const number = this.calls.length + 1;
-    if (this.struck !== undefined && number === this.struck.number + namedAfterStrike)
-      this.namesSites = false;
     this.calls.push({ number, call, path, site: this.namesSites ? siteOf(new Error().stack ?? '') : '' });
     return number;
   }
 
   private nowStruck(): void {
-    this.struck = this.calls.at(-1);
+    this.strikes = this.strikes.slice(1);
+    this.struck = [...this.struck, this.calls.at(-1)!];
     if (this.namesAfterStrike) this.namesSites = true;
   }
 
@@ -182,8 +193,9 @@ export class WatchedDisk implements FileSystem {
     before?: (part: number) => Promise<unknown>,
   ): Promise<boolean> {
     const number = this.note(call, path);
-    if (this.strike?.number !== number) return false;
-    const { fault } = this.strike;
+    const [strike] = this.strikes;
+    if (strike?.number !== number) return false;
+    const { fault } = strike;
     this.nowStruck();
     if (fault.kind === 'short') return true;
     if (fault.kind === 'slow') {

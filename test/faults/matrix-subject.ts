@@ -2,7 +2,7 @@
 import { describeStrike, faultsOf, runScenario } from '../storage/fault-matrix.ts';
 
 export async function findFailures(): Promise<readonly string[]> {
-  const whole = await runScenario(undefined);
+  const whole = await runScenario();
   if (whole.wrong.length > 0) return whole.wrong;
   // Of each kind of call on each kind of file some, with every fault that does not only take time.
   const seen = new Map<string, number>();
@@ -13,7 +13,7 @@ export async function findFailures(): Promise<readonly string[]> {
     if (times !== 1 && times !== 4 && times !== 11) continue;
     for (const fault of faultsOf(call)) {
       if (fault.kind === 'slow') continue;
-      const { wrong } = await runScenario({ number: call.number, fault });
+      const { wrong } = await runScenario([{ number: call.number, fault }]);
       if (wrong.length > 0) return [`${describeStrike(call, fault)}: ${wrong[0]}`];
     }
   }

@@ -41,6 +41,12 @@ export const seededBugs: readonly SeededBug[] = [
     replace: '',
   },
   {
+    name: 'a block that came up short is kept',
+    file: `${engine}block-cache.ts`,
+    find: 'if (cached !== undefined && cached.length >= neededBytes) {',
+    replace: 'if (cached !== undefined) {',
+  },
+  {
     name: 'a failed read is remembered',
     file: `${engine}block-cache.ts`,
     find: '        this.loading.delete(key);\n        throw error;',

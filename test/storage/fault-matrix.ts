@@ -5,11 +5,12 @@
  */
 import { crc32c } from '../../protocol/records/crc32c.ts';
 import { openEmbeddedEngine } from '../../src/storage/embedded/embedded-engine.ts';
+import type { FileSystem } from '../../src/storage/embedded/file-system.ts';
 import type { EmbeddedSettings } from '../../src/storage/embedded/settings.ts';
 import type { AppendResult, StorageEngine } from '../../src/storage/engine.ts';
 import { VirtualClock } from '../../src/util/clock.ts';
 import { SimulatedDisk } from '../fakes/simulated-disk.ts';
-import { type CallFault, type WatchedCall, WatchedDisk } from '../fakes/watched-disk.ts';
+import { type CallFault, type Strike, type WatchedCall, WatchedDisk } from '../fakes/watched-disk.ts';
 import { makePayload, parsePayloads, testPayloadFormat } from './test-payload.ts';
 
 const settings: Partial<EmbeddedSettings> = {
@@ -32,6 +33,24 @@ const queues = [1, 2, 3];
 /** What anything may take on the virtual clock, with a call that hangs for a minute. */
 const longestMs = 240_000;
 
+/** What happens to the files behind the engine's back, of which nothing that was acknowledged may be lost. */
+export interface Mishap {
+  readonly name: string;
+  /** Before the very first start. */
+  beforeAll?(disk: SimulatedDisk): Promise<void>;
+  /** The first life ends by a kill, not a close. */
+  readonly kills?: boolean;
+  /** What was acknowledged may be gone after it, and starts are told so. */
+  readonly acceptsLoss?: boolean;
+  /** So many lives pass unseen between the first and the second. */
+  readonly livesBetween?: number;
+  /** The second life is closed as well, and a third begun. */
+  readonly closesAgain?: boolean;
+  readonly settings?: Partial<EmbeddedSettings>;
+  /** Between the first life and the second. */
+  between?(disk: SimulatedDisk, watched: WatchedDisk): Promise<void>;
+}
+
 interface Sent {
   readonly body: string;
   readonly isSync: boolean;
@@ -42,23 +61,23 @@ export interface Outcome {
   readonly wrong: readonly string[];
   /** Those that can be struck: all but what looks at the end whether everything is there. */
   readonly calls: readonly WatchedCall[];
-  readonly struck: WatchedCall | undefined;
+  /** By each of the strikes that came to it. */
+  readonly struck: readonly WatchedCall[];
   /** The first and the last call of the close in the middle. */
   readonly closing: readonly [number, number];
   readonly hasStopped: boolean;
 }
 
-export interface Strike {
-  readonly number: number;
-  readonly fault: CallFault;
-}
-
-/** The scenario, struck or not. `sites`: which calls know the place that makes them (which is slow). */
+/**
+ * The scenario, struck or not, with what happens between two lives in it. `sites`: which calls know the place that makes them (which
+ * is slow).
+ */
 export async function runScenario(
-  strike: Strike | undefined,
+  strikes: readonly Strike[] = [],
   sites: 'none' | 'all' | 'after the strike' = 'none',
+  mishap?: Mishap,
 ): Promise<Outcome> {
-  const run = new FaultRun(strike, sites === 'all');
+  const run = new FaultRun(strikes, sites === 'all', mishap);
   run.watched.namesAfterStrike = sites === 'after the strike';
   const unhandled = (error: unknown): void => void run.wrong.push(`nobody handled ${String(error)}`);
   process.on('unhandledRejection', unhandled);
@@ -83,11 +102,14 @@ class FaultRun {
   hasEverStopped = false;
   strikeable = 0;
   private isRecovering = false;
+  /** False while what a mishap broke is made again: reads may fail meanwhile. */
+  private isMended = true;
   closing: readonly [number, number] = [0, 0];
   watched: WatchedDisk;
   private readonly clock = new VirtualClock();
   private disk = new SimulatedDisk({ seed: 5, capacityBytes });
-  private readonly strike: Strike | undefined;
+  private readonly strikes: readonly Strike[];
+  private readonly mishap: Mishap | undefined;
   private engine: StorageEngine | undefined;
   private readonly sent = new Map<number, Map<number, Sent>>();
   private readonly possible = new Set<string>();
@@ -96,14 +118,24 @@ class FaultRun {
   private dropped = false;
   private number = 0;
 
-  constructor(strike: Strike | undefined, namesSites: boolean) {
-    this.strike = strike;
+  constructor(strikes: readonly Strike[], namesSites: boolean, mishap: Mishap | undefined) {
+    this.strikes = strikes;
+    this.mishap = mishap;
     this.watched = new WatchedDisk(this.disk, this.clock, namesSites);
-    this.watched.strike = strike;
+    this.watched.strikes = strikes;
     for (const queue of [...queues, 4]) this.sent.set(queue, new Map());
   }
 
+  private get hasStruck(): boolean {
+    return this.watched.struck.length > 0;
+  }
+
+  private get hasStruckFlush(): boolean {
+    return this.watched.struck.some(isSync);
+  }
+
   async all(): Promise<void> {
+    await this.mishap?.beforeAll?.(this.disk);
     await this.open();
     await this.step('catalogue', (engine) =>
       engine.catalogue.version > 0
@@ -145,15 +177,31 @@ class FaultRun {
     );
     await this.pass(2000);
     await this.readAll(false);
-    await this.close();
+    if (this.mishap?.kills === true) this.kill();
+    else await this.close();
+    await this.mishap?.between?.(this.disk, this.watched);
+    if (this.mishap?.acceptsLoss === true) this.forgetAll();
+    for (let life = this.mishap?.livesBetween ?? 0; life > 0; life--) {
+      const engine = await openOn(this.disk, this.clock, this.mishap);
+      await engine.append(group(1, `after ${life}`, 'sync'));
+      await engine.close();
+    }
+    this.isMended = this.mishap === undefined;
     await this.open();
     for (let round = 20; round < 22; round++) await this.append(round, 3);
     await this.readAll(false);
+    if (this.mishap?.closesAgain === true) {
+      await this.close();
+      await this.open();
+      await this.readAll(false);
+    }
     // The fault is over: what could not be read for its sake can be, and from the caches too.
     if (!this.hasStopped) {
       await this.pass(longestMs / 2);
-      if (this.watched.struck !== undefined) await this.readAll(true);
+      this.isMended = true;
+      if (this.hasStruck || this.mishap !== undefined) await this.readAll(true);
     }
+    this.isMended = true;
     this.judgeStop();
     await this.recover();
     await this.readAll(true);
@@ -174,9 +222,9 @@ class FaultRun {
 
   /** Opens; where the fault lets it fail, tries again as an operator would. */
   private async open(): Promise<void> {
-    for (let attempt = 0; attempt < 2; attempt++) {
+    for (let attempt = 0; attempt <= Math.max(1, this.strikes.length); attempt++) {
       try {
-        const opening = openOn(this.watched, this.clock).then((opened) => {
+        const opening = openOn(this.watched, this.clock, this.mishap).then((opened) => {
           if (this.isRecovering) this.endStrikes();
           return opened;
         });
@@ -188,8 +236,8 @@ class FaultRun {
         this.engine = engine;
         return;
       } catch (error) {
-        if (this.watched.struck === undefined) this.fail(`an opening failed: ${(error as Error).message}`);
-        if (isSync(this.watched.struck)) this.disk = this.replaceDisk('none');
+        if (!this.hasStruck) this.fail(`an opening failed: ${(error as Error).message}`);
+        if (this.hasStruckFlush) this.disk = this.replaceDisk('none');
       }
     }
     this.fail('it does not open when the fault is over');
@@ -203,19 +251,26 @@ class FaultRun {
     try {
       await this.inTime('a close', engine.close());
     } catch (error) {
-      if (this.watched.struck === undefined) this.fail(`a close failed: ${(error as Error).message}`);
+      if (!this.hasStruck) this.fail(`a close failed: ${(error as Error).message}`);
     }
     await settle();
     this.closing = [first, this.watched.calls.length];
     // The process is gone after it, however it went.
-    if (this.hasStopped || isSync(this.watched.struck)) this.replaceDisk('none');
+    if (this.hasStopped || this.hasStruckFlush) this.replaceDisk('none');
     else this.replaceDisk('kill');
+    this.hasStopped = false;
+  }
+
+  /** The process is gone in the middle of its work. */
+  private kill(): void {
+    this.engine = undefined;
+    this.replaceDisk(this.hasStopped || this.hasStruckFlush ? 'none' : 'kill');
     this.hasStopped = false;
   }
 
   /** Where the process stopped: power off, and a new start. */
   private async recover(): Promise<void> {
-    const { struck } = this.watched;
+    const [struck] = this.watched.struck;
     const policy = struck !== undefined && struck.number % 2 === 0 && !this.hasStopped ? 'kill' : 'none';
     this.engine = undefined;
     this.replaceDisk(policy);
@@ -229,13 +284,13 @@ class FaultRun {
   }
 
   private endStrikes(): void {
-    if (this.watched.strike === undefined && this.strikeable > 0) return;
-    this.watched.strike = undefined;
+    if (this.watched.strikes.length === 0 && this.strikeable > 0) return;
+    this.watched.strikes = [];
     this.strikeable = this.watched.calls.length;
   }
 
   private replaceDisk(policy: 'none' | 'kill'): SimulatedDisk {
-    const { calls, strike, struck } = this.watched;
+    const { calls, strikes, struck, links } = this.watched;
     const disk = this.disk.crash(policy, 3);
     this.disk = disk;
     const { namesAfterStrike } = this.watched;
@@ -243,12 +298,13 @@ class FaultRun {
     const fresh = new WatchedDisk(
       disk,
       this.clock,
-      this.watched.namesSites || (namesAfterStrike && struck !== undefined),
+      this.watched.namesSites || (namesAfterStrike && struck.length > 0),
     );
     fresh.namesAfterStrike = namesAfterStrike;
     fresh.calls.push(...calls);
-    fresh.strike = strike;
+    fresh.strikes = strikes;
     fresh.struck = struck;
+    for (const link of links) fresh.links.add(link);
     this.watched = fresh;
     if (policy === 'none') this.forgetAsync();
     return disk;
@@ -262,6 +318,16 @@ class FaultRun {
           one.state = 'possible';
           this.possible.add(one.body);
         }
+      }
+    }
+  }
+
+  /** Anything acknowledged may be gone: the loss is accepted. */
+  private forgetAll(): void {
+    for (const bySent of this.sent.values()) {
+      for (const one of bySent.values()) {
+        one.state = 'possible';
+        this.possible.add(one.body);
       }
     }
   }
@@ -299,8 +365,7 @@ class FaultRun {
     } else if (result.outcome === 'unknown') this.possible.add(body);
     else if (result.outcome === 'refused') {
       this.refused.add(body);
-      if (this.watched.struck === undefined)
-        this.fail(`${body} was refused (${result.reason}) without a fault`);
+      if (!this.hasStruck) this.fail(`${body} was refused (${result.reason}) without a fault`);
     } else this.fail(`${body} was answered ${result.outcome}`);
   }
 
@@ -309,6 +374,28 @@ class FaultRun {
     if (engine === undefined) return;
     for (const queue of this.dropped ? queues : [...queues, 4])
       await this.readQueue(engine, queue, mustSucceed);
+    await this.readRowsOf(engine, mustSucceed);
+  }
+
+  /** The row that was put with every entry: acknowledged together, kept together. */
+  private async readRowsOf(engine: StorageEngine, mustSucceed: boolean): Promise<void> {
+    const found = new Set<string>();
+    try {
+      const rows = await this.inTime('a read of the rows', engine.index('rows').range({ limit: 10_000 }));
+      for (const { key, value } of rows) {
+        found.add(key.toString());
+        if (!key.equals(value)) this.fail(`the row of ${key} is ${value}`);
+      }
+    } catch (error) {
+      if (mustSucceed || !(this.hasStruck || !this.isMended))
+        this.fail(`a read of the rows: ${(error as Error).message}`);
+      return;
+    }
+    for (const bySent of this.sent.values()) {
+      for (const { body, state } of bySent.values())
+        if (state === 'acknowledged' && !found.has(body)) this.fail(`the row of ${body} is lost`);
+    }
+    for (const body of this.refused) if (found.has(body)) this.fail(`${body} was refused and has its row`);
   }
 
   private async readQueue(engine: StorageEngine, queue: number, mustSucceed: boolean): Promise<void> {
@@ -319,15 +406,28 @@ class FaultRun {
       return;
     }
     const found = new Map<number, string>();
+    let hasTriedAgain = false;
+    let rebuildsLeft = 20;
+    // A read that met the fault can be made again at once: nothing of it may be remembered.
+    const triesAgain = (): boolean => {
+      if (hasTriedAgain || this.hasStopped || !this.isMended || this.watched.strikes.length > 0) return false;
+      if (!isRead(this.watched.struck.at(-1))) return false;
+      hasTriedAgain = true;
+      return true;
+    };
     for (let offset = bounds.startOffset; offset < bounds.visibleEndOffset; ) {
-      const before = this.watched.struck;
       try {
         const result = await this.inTime(
           `a read of queue ${queue}`,
           Promise.resolve(engine.read(queue, { fromOffset: offset, maxBytes: 2000, atLeastOne: true })),
         );
+        if (result.outcome === 'damaged' && this.mishap?.acceptsLoss === true) {
+          offset = result.nextOffset;
+          continue;
+        }
         if (result.outcome !== 'read') {
-          if (mustSucceed || this.watched.struck === undefined)
+          if (triesAgain()) continue;
+          if (mustSucceed || hasTriedAgain || !(this.hasStruck || !this.isMended))
             this.fail(`a read of queue ${queue} at ${offset} is ${result.outcome}`);
           return;
         }
@@ -336,8 +436,13 @@ class FaultRun {
         offset = result.nextOffset;
         result.release();
       } catch (error) {
-        const isFresh = before !== this.watched.struck;
-        if (mustSucceed || !(isFresh || this.watched.struck !== undefined))
+        // What asks for a damaged run has it made again, and comes back.
+        if ((error as Error).name === 'RunDamagedError' && this.mishap !== undefined && rebuildsLeft-- > 0) {
+          await this.pass(1000);
+          continue;
+        }
+        if (triesAgain()) continue;
+        if (mustSucceed || hasTriedAgain || !(this.hasStruck || !this.isMended))
           this.fail(`a read of queue ${queue} at ${offset}: ${(error as Error).message}`);
         return;
       }
@@ -367,18 +472,21 @@ class FaultRun {
 
   private judgeStop(): void {
     const { struck } = this.watched;
-    const fault = this.strike?.fault;
-    if (struck === undefined || fault === undefined) {
+    if (struck.length === 0) {
       if (this.hasEverStopped) this.fail('it stopped without a fault');
       return;
     }
-    const passes =
-      fault.kind === 'slow' ||
-      (!isSync(struck) &&
-        (fault.kind === 'short' ||
-          ['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE'].includes(fault.code) ||
-          struck.call === 'OpenFile.read' ||
-          struck.call === 'OpenFile.readInto'));
+    const passes = struck.every((call, at) => {
+      const { fault } = this.strikes[at]!;
+      return (
+        fault.kind === 'slow' ||
+        (!isSync(call) &&
+          (fault.kind === 'short' ||
+            ['ENOSPC', 'EDQUOT', 'EMFILE', 'ENFILE'].includes(fault.code) ||
+            call.call === 'OpenFile.read' ||
+            call.call === 'OpenFile.readInto'))
+      );
+    });
     if (passes && this.hasEverStopped) this.fail('it stopped for what passes');
   }
 
@@ -389,7 +497,7 @@ class FaultRun {
     try {
       await this.inTime(what, action(engine));
     } catch (error) {
-      if (this.watched.struck === undefined) this.fail(`${what}: ${(error as Error).message}`);
+      if (!this.hasStruck) this.fail(`${what}: ${(error as Error).message}`);
     }
   }
 
@@ -423,18 +531,23 @@ class FaultRun {
   }
 }
 
+function isRead(call: WatchedCall | undefined): boolean {
+  return call?.call === 'OpenFile.read' || call?.call === 'OpenFile.readInto';
+}
+
 function isSync(call: WatchedCall | undefined): boolean {
   return call?.call === 'OpenFile.datasync' || call?.call === 'FileSystem.syncDirectory';
 }
 
-function openOn(disk: WatchedDisk, clock: VirtualClock): Promise<StorageEngine> {
+function openOn(disk: FileSystem, clock: VirtualClock, mishap: Mishap | undefined): Promise<StorageEngine> {
   return openEmbeddedEngine({
     directory: '/data',
     payloadFormat: testPayloadFormat,
     crc32c,
     fileSystem: disk,
     clock,
-    settings,
+    settings: { ...settings, ...mishap?.settings },
+    acceptLoss: mishap?.acceptsLoss === true,
   });
 }
 

@@ -57,6 +57,8 @@ export async function createDirectory(directory: DataDirectory): Promise<Manifes
   const { commitLog, consumeQueues, orderedIndex, snapshots, mirror } = layout;
   for (const path of [commitLog, consumeQueues, orderedIndex, snapshots, mirror])
     await fileSystem.mkdir(path);
+  // A segment that is there already, and empty, is gone on with: its name must be as durable as one made here.
+  await fileSystem.syncDirectory(commitLog);
   const manifest: Manifest = {
     storageId: randomBytes(16).toString('base64url'),
     logEpoch: 0,
@@ -128,10 +130,7 @@ async function removeFrom(
   folder: string,
   isStray: (name: string) => boolean,
 ): Promise<void> {
-  if ((await fileSystem.stat(folder)) === undefined) {
-    await fileSystem.mkdir(folder);
-    return;
-  }
+  if ((await fileSystem.stat(folder)) === undefined) return;
   for (const name of await fileSystem.readdir(folder)) {
     if (isStray(name)) await fileSystem.unlink(`${folder}/${name}`);
   }

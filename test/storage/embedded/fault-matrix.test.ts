@@ -4,7 +4,7 @@ import type { WatchedCall } from '../../fakes/watched-disk.ts';
 import { describeStrike, faultsOf, runScenario } from '../fault-matrix.ts';
 
 test('every place that makes a file call, struck once', { timeout: 240_000 }, async () => {
-  const whole = await runScenario(undefined, 'all');
+  const whole = await runScenario([], 'all');
   expect(whole.wrong).toEqual([]);
   expect(whole.hasStopped).toBe(false);
   const bySite = new Map<string, WatchedCall[]>();
@@ -19,8 +19,8 @@ test('every place that makes a file call, struck once', { timeout: 240_000 }, as
     const call = calls[index % calls.length]!;
     const faults = faultsOf(call);
     const fault = faults[index % faults.length]!;
-    const outcome = await runScenario({ number: call.number, fault });
-    if (outcome.struck === undefined) wrong.push(`not struck: ${describeStrike(call, fault)}`);
+    const outcome = await runScenario([{ number: call.number, fault }]);
+    if (outcome.struck.length === 0) wrong.push(`not struck: ${describeStrike(call, fault)}`);
     if (outcome.hasStopped) stops++;
     wrong.push(...outcome.wrong.map((what) => `${describeStrike(call, fault)}: ${what}`));
   }
@@ -29,13 +29,13 @@ test('every place that makes a file call, struck once', { timeout: 240_000 }, as
 });
 
 test('a close that lacks descriptors or room half-way loses nothing', { timeout: 240_000 }, async () => {
-  const whole = await runScenario(undefined);
+  const whole = await runScenario();
   const [first, last] = whole.closing;
   expect(last - first).toBeGreaterThan(40);
   const wrong: string[] = [];
   for (let number = first; number <= last; number += 5) {
     const fault = { kind: 'error', code: number % 2 === 0 ? 'EMFILE' : 'ENOSPC' } as const;
-    const outcome = await runScenario({ number, fault });
+    const outcome = await runScenario([{ number, fault }]);
     wrong.push(...outcome.wrong.map((what) => `${describeStrike(whole.calls[number - 1]!, fault)}: ${what}`));
   }
   expect(wrong).toEqual([]);

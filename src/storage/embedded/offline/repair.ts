@@ -146,7 +146,12 @@ class Repair {
       );
       return false;
     }
-    const suffix = wholeFrom(all);
+    const state = await this.newestSnapshot('state');
+    // The replay begins where the snapshot ends: what is missing from there on is to be noted, not left out.
+    const suffix = Math.min(
+      wholeFrom(all),
+      state === undefined ? Number.POSITIVE_INFINITY : segmentOf(state.position),
+    );
     const facts = { epoch: 0, storeTimeMs: 0, durable: 0 };
     for (const segment of all) {
       await this.walk(segment, (header) => {
@@ -158,7 +163,6 @@ class Repair {
     this.nextFileNumber = await this.highestFileNumber();
     const position = locationOf(suffix, 0);
     const isWhole = suffix === 0;
-    const state = await this.newestSnapshot('state');
     if (state === undefined && !isWhole) {
       this.refusals.push(
         'no copy of the manifest and none of the catalogue is intact, and the beginning of the log is gone: restore a copy of either',
