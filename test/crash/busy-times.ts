@@ -7,8 +7,8 @@
 
 /** Ticks are this far apart where the process runs as it wants. */
 export const tickMs = 10;
-/** A tick later than that means that it could not run. */
-const lateMs = 25;
+/** A tick later than that means that it could not run meanwhile, on a machine with too much to do in many small pieces. */
+const lateMs = 12;
 const keptMs = 60_000;
 
 interface Span {
