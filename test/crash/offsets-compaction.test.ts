@@ -29,6 +29,7 @@ describe('a broker that is killed while it compacts committed offsets', () => {
       dataDirectory,
       kills,
       runMs: (kill) => 900 + ((kill * 379) % 800),
+      leastCommits: 1800,
       groups: 20,
       partitions: 30,
       report: (line) => lines.push(line),

@@ -18,8 +18,10 @@ export interface OffsetsCompactionOptions {
   readonly program: string;
   readonly dataDirectory: string;
   readonly kills: number;
-  /** How long commits go on before each kill. */
+  /** How long commits go on before each kill, at least ... */
   readonly runMs: (kill: number) => number;
+  /** ... and of how many offsets, so that there is something to compact on a slow machine, too. */
+  readonly leastCommits: number;
   readonly groups: number;
   readonly partitions: number;
   report(line: string): void;
@@ -108,10 +110,11 @@ class Run {
   /** Commits, and reads now and then, until the time is up; then goes on while the broker is killed. */
   private async commitFor(client: WireClient, broker: BrokerProcess, runMs: number): Promise<void> {
     const untilMs = performance.now() + runMs;
+    const untilCommits = this.commits + this.options.leastCommits;
     let killing: Promise<string> | undefined;
     try {
       for (let round = 1; ; round++) {
-        if (performance.now() > untilMs) killing ??= broker.kill();
+        if (performance.now() > untilMs && this.commits >= untilCommits) killing ??= broker.kill();
         await Promise.all(Array.from({ length: 4 }, () => this.commit(client)));
         if (round % 50 === 0) await this.read(client);
       }
