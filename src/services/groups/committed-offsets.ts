@@ -72,6 +72,15 @@ export class CommittedOffsets {
     }
   }
 
+  /** The newest epoch of a producer among what it committed and has not ended; undefined where there is nothing. */
+  pendingEpochOf(producerId: number): number | undefined {
+    let newest: number | undefined;
+    for (const { producerEpoch } of this.#pending.get(producerId)?.values() ?? []) {
+      if (newest === undefined || producerEpoch > newest) newest = producerEpoch;
+    }
+    return newest;
+  }
+
   hasPendingOf(group: string): boolean {
     return this.#pendingProducers.has(group);
   }

@@ -321,6 +321,11 @@ export class GroupCoordinator {
     );
   }
 
+  /** The newest epoch of a producer whose offsets wait in the partition for the end of its transaction. */
+  pendingEpochOf(partition: number, producerId: number): number | undefined {
+    return this.#runtime.runNow(partition, (machine) => machine.pendingEpochOf(producerId))?.result;
+  }
+
   /**
    * What says in the partition how a producer's transaction ended, for the caller to append in this turn together with the decision.
    * Undefined where the partition is not in memory.

@@ -106,6 +106,11 @@ export class GroupStateMachine implements CoordinatorMachine<GroupRecord> {
     });
   }
 
+  /** Of the transaction whose offsets wait for its end; undefined where none do. */
+  pendingEpochOf(producerId: number): number | undefined {
+    return this.#offsets.pendingEpochOf(producerId);
+  }
+
   replay(record: GroupRecord): void {
     if (isShareGroupRecord(record)) {
       this.share.replay(record);

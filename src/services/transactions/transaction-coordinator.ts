@@ -68,7 +68,13 @@ export interface TransactionCoordinatorOptions {
   readonly producerIds: Pick<ProducerIds, 'allocate'>;
   readonly groups: Pick<
     GroupCoordinator,
-    'partitionOf' | 'isLoaded' | 'load' | 'ensureTopic' | 'commitTransactional' | 'endTransaction'
+    | 'partitionOf'
+    | 'isLoaded'
+    | 'load'
+    | 'ensureTopic'
+    | 'commitTransactional'
+    | 'endTransaction'
+    | 'pendingEpochOf'
   >;
   readonly open: OpenTransactions;
   readonly held: HeldRecords;
@@ -673,6 +679,9 @@ export class TransactionCoordinator implements TransactionGate {
     const { producerId, producerEpoch, isCommit } = marker;
     if (topicName === offsetsTopic) {
       await groups.load(partition);
+      // A late end of an earlier transaction is not the end of this one.
+      const epoch = groups.pendingEpochOf(partition, producerId);
+      if (epoch !== undefined && epoch > producerEpoch) return errorCodes.INVALID_PRODUCER_EPOCH;
       const part = groups.endTransaction(partition, marker);
       if (part === undefined) return errorCodes.COORDINATOR_LOAD_IN_PROGRESS;
       this.#appendNow(part);
