@@ -1,8 +1,8 @@
 /**
- * When the broker under test was flushing its log, or did not come to run at all on a busy machine: told by its witness line by line
- * (kill-points.ts), asked for how long it did neither before a power cut. Pure.
+ * When the disk was at work for the log of the broker under test, or the broker did not come to run at all on a busy machine: told by its
+ * witness line by line (kill-points.ts), asked for how long it was neither before a power cut. Pure.
  *
- * Lines: `begin FLUSH NANOSECONDS`, `end FLUSH NANOSECONDS`, `tick NANOSECONDS`, by the machine's monotonic clock.
+ * Lines: `begin CALL NANOSECONDS`, `end CALL NANOSECONDS`, `tick NANOSECONDS`, by the machine's monotonic clock.
  */
 
 /** Ticks are this far apart where the process runs as it wants. */

@@ -55,7 +55,7 @@ const longStartMs = 10_000;
 /** Segments as small as they may be, so that every few lives one is closed, merged and reclaimed. */
 const segmentBytes = 1024 * 1024;
 const flushIntervalMs = 50;
-/** Beyond the interval, and beside the times in which a flush was under way or the broker could not run. */
+/** Beyond the interval, and beside the times in which the disk worked for the log or the broker could not run. */
 const toleranceMs = 50;
 const longestLoadMs = 230;
 /** Long enough that a flush which is too late shows. */
@@ -173,7 +173,7 @@ class CrashTest {
       `${(windows[Math.floor(at * (windows.length - 1))] ?? 0).toFixed(0)} ms`;
     report(
       `acks=1: ${windows.length} times a partition lost its end; the oldest lost acknowledgement was ${shown(0.5)} old in the middle and ` +
-        `${shown(1)} at most, ${this.longestIdleMs.toFixed(0)} ms without the times in which a flush was under way or the broker could not ` +
+        `${shown(1)} at most, ${this.longestIdleMs.toFixed(0)} ms without the times in which the disk worked for the log or the broker could not ` +
         `run (flush interval ${flushIntervalMs} ms, allowed ${flushIntervalMs + toleranceMs} ms)`,
     );
   }

@@ -11,9 +11,9 @@ import { NodeFileSystem as RealFileSystem } from '../../src/storage/embedded/nod
 import { tickMs } from './busy-times.ts';
 import type { KillPointCall as Call, KillPointMoment as When } from './kill-points-by-chance.ts';
 
-/** Where this process tells of its flushes and that it runs (busy-times.ts). */
+/** Where this process tells of its calls on the log and that it runs (busy-times.ts). */
 const witness = process.env.CRASH_WITNESS === undefined ? undefined : Number(process.env.CRASH_WITNESS);
-let flushes = 0;
+let calls = 0;
 
 function tell(what: string): void {
   if (witness !== undefined) writeSync(witness, `${what} ${process.hrtime.bigint()}\n`);
@@ -43,6 +43,18 @@ function pass(call: Call, path: string, when: When): void {
   if (isDue(call, path, when)) process.kill(process.pid, 'SIGKILL');
 }
 
+/** Tells how long the disk takes for a call on the log: a flush may have to wait for any of them. */
+async function told<T>(path: string, action: () => Promise<T>): Promise<T> {
+  if (filesOf(path) !== 'commitlog') return action();
+  const call = ++calls;
+  tell(`begin ${call}`);
+  try {
+    return await action();
+  } finally {
+    tell(`end ${call}`);
+  }
+}
+
 async function around<T>(call: Call, path: string, action: () => Promise<T>): Promise<T> {
   pass(call, path, 'before');
   const result = await action();
@@ -65,15 +77,10 @@ function withKillPoints(file: OpenFile, path: string): OpenFile {
       await write([all.subarray(0, all.length >> 1)], position);
       process.kill(process.pid, 'SIGKILL');
     }
-    await write(buffers, position);
+    await told(path, () => write(buffers, position));
     pass('write', path, 'after');
   };
-  file.datasync = async () => {
-    const flush = filesOf(path) === 'commitlog' ? ++flushes : 0;
-    if (flush > 0) tell(`begin ${flush}`);
-    await around('datasync', path, datasync);
-    if (flush > 0) tell(`end ${flush}`);
-  };
+  file.datasync = () => told(path, () => around('datasync', path, datasync));
   file.truncate = (sizeBytes) => around('truncate', path, () => truncate(sizeBytes));
   return file;
 }
@@ -82,13 +89,13 @@ export class NodeFileSystem extends RealFileSystem {
   override async open(path: string, mode: OpenMode): Promise<OpenFile> {
     const creates = mode === 'create' || mode === 'replace';
     if (creates) pass('create', path, 'before');
-    const file = await super.open(path, mode);
+    const file = await told(path, () => super.open(path, mode));
     if (creates) pass('create', path, 'after');
     return withKillPoints(file, path);
   }
 
   override syncDirectory(path: string): Promise<void> {
-    return around('syncDirectory', path, () => super.syncDirectory(path));
+    return told(path, () => around('syncDirectory', path, () => super.syncDirectory(path)));
   }
 
   override rename(from: string, to: string): Promise<void> {
