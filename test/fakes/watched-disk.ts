@@ -143,7 +143,8 @@ export class WatchedDisk implements FileSystem {
         if (strike?.number === number && strike.fault.kind === 'error') {
           // The pages are gone from the cache, as Linux does it.
           const { code } = strike.fault;
-          this.disk.fault = (call) => (call.name === 'datasync' ? { kind: 'error', code } : undefined);
+          this.disk.fault = (call) =>
+            call.name === 'datasync' && call.path === path ? { kind: 'error', code } : undefined;
           this.note('OpenFile.datasync', path);
           this.nowStruck();
           try {

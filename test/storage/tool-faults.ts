@@ -32,6 +32,8 @@ interface Attempt {
   readonly watched: WatchedDisk;
   /** What follows is struck and counted. */
   begin(): void;
+  /** No more: what follows looks whether it was right. */
+  end(): void;
   fail(what: string): void;
 }
 
@@ -134,7 +136,7 @@ function backup(
 ): Tool {
   return {
     name,
-    async run({ disk, watched, begin, fail }) {
+    async run({ disk, watched, begin, end, fail }) {
       const engine = await open(watched);
       await before?.(disk, engine);
       let hasFailed = false;
@@ -146,7 +148,7 @@ function backup(
         () => true,
         () => false,
       );
-      watched.strikes = [];
+      end();
       const hasStarted = (await disk.stat('/backup')) !== undefined;
       const faults = hasStarted ? (await verify(disk, '/backup')).faults : ['nothing is there'];
       if (made && faults.length > 0) fail(`it was said to be made, and is not whole: ${faults[0]}`);
@@ -241,7 +243,7 @@ export const tools: readonly Tool[] = [
   ),
   {
     name: 'the check of a backup',
-    async run({ disk, watched, begin, fail }) {
+    async run({ disk, watched, begin, end, fail }) {
       const engine = await open(disk);
       await engine.backup({ destination: '/backup', mayLink: false });
       await engine.close();
@@ -251,7 +253,7 @@ export const tools: readonly Tool[] = [
       disk.damage(log, (bytes) => {
         bytes[bytes.length >> 1]! ^= 1;
       });
-      watched.strikes = [];
+      end();
       if ((await verify(disk, '/backup')).faults.length === 0) fail('the damage was not found');
     },
   },
@@ -357,12 +359,12 @@ function repair(
 ): Tool {
   return {
     name: `the repair of ${what}`,
-    async run({ disk, watched, begin, fail }) {
+    async run({ disk, watched, begin, end, fail }) {
       const lost = await harm(disk, watched);
       begin();
       const options = { nowMs: 0, isDryRun: false };
       await repairDirectory({ ...parts(watched), ...options }).catch(() => undefined);
-      watched.strikes = [];
+      end();
       for (const [at, policy] of (['none', 'kill'] as const).entries()) {
         const left = disk.crash(policy, 7);
         const { refusals } = await repairDirectory({ ...parts(left), ...options, nowMs: 1 + at });
@@ -383,6 +385,7 @@ export async function runTool(
   const disk = await filled(new SimulatedDisk({ seed: 5, capacityBytes: 1024 * 1024 * 1024 }));
   const watched = new WatchedDisk(disk, new VirtualClock(), false);
   let begun = 0;
+  let ended: number | undefined;
   const attempt: Attempt = {
     disk,
     watched,
@@ -391,6 +394,10 @@ export async function runTool(
       watched.namesSites = sites === 'all';
       watched.namesAfterStrike = sites === 'after the strike';
       watched.strikes = strikes;
+    },
+    end() {
+      ended = watched.calls.length;
+      watched.strikes = [];
     },
     fail: (what) => void (wrong.length < 5 && wrong.push(what)),
   };
@@ -405,5 +412,5 @@ export async function runTool(
     process.off('unhandledRejection', unhandled);
   }
   if (watched.struck.length < strikes.length) wrong.push('it was never struck');
-  return { wrong, calls: watched.calls.slice(begun) };
+  return { wrong, calls: watched.calls.slice(begun, ended) };
 }

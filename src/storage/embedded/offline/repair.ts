@@ -81,6 +81,7 @@ class Repair {
   }
 
   async run(): Promise<RepairReport> {
+    await this.finishMoves();
     const before = await this.survey();
     let survey = before;
     if (survey.manifest === undefined && (await this.makeManifest())) survey = await this.survey();
@@ -274,6 +275,24 @@ class Repair {
   // Files in each other's place.
 
   /** True where files were moved. */
+  /** Segments that a repair which was cut off had on their way to their names get there, where nobody else has the name. */
+  private async finishMoves(): Promise<void> {
+    const { fileSystem, layout, isDryRun } = this.options;
+    if (isDryRun) return;
+    for (const name of await this.names(layout.commitLog)) {
+      const claimed = /^\d{10}\.log\.of-(\d+)$/.exec(name)?.[1];
+      if (claimed === undefined) continue;
+      const path = this.segmentPath(Number(claimed));
+      if ((await fileSystem.stat(path)) !== undefined) continue;
+      this.will(
+        `${layout.commitLog}/${name}`,
+        `was on its way to the name ${segmentFileName(Number(claimed))}`,
+      );
+      await fileSystem.rename(`${layout.commitLog}/${name}`, path);
+      await fileSystem.syncDirectory(layout.commitLog);
+    }
+  }
+
   private async putFilesRight({ segments }: SurveyResult): Promise<boolean> {
     const misplaced = segments.filter(({ claimed, number }) => claimed !== undefined && claimed !== number);
     if (misplaced.length === 0) return false;
@@ -307,6 +326,7 @@ class Repair {
       moves.push({ from: aside, to: this.segmentPath(claimed!) });
     }
     for (const { from, to } of moves) await fileSystem.rename(from, to);
+    await this.finishMoves();
     await fileSystem.syncDirectory(layout.commitLog);
     return true;
   }
