@@ -16,7 +16,12 @@ import type { RecordCursor, RecordHeader } from '../../../../protocol/records/re
 import { safeIntegerOrUndefined } from '../../../../protocol/wire/int64.ts';
 import type { RecordFault } from '../../append/append-result.ts';
 import { maxRecordFaults } from '../../append/batch-admission.ts';
-import { controlHeaderFeature, type MessageType, mayHoldControlHeader } from '../control-headers.ts';
+import {
+  controlHeaderFeature,
+  type MessageType,
+  mayHoldControlHeader,
+  refusedControlHeader,
+} from '../control-headers.ts';
 import {
   delayLevelHeader,
   delayMsHeader,
@@ -130,6 +135,10 @@ function readHalfHeaders(
   // A record that only asks for a delay is looked at by those who delay it.
   if (!isHalf) return undefined;
   if (twice !== undefined) return { fault: `Header ${twice} stands more than once` };
+  for (const name of found.keys()) {
+    if (controlHeaderFeature(name) !== 'retry') continue;
+    return { fault: refusedControlHeader(name, 'retry', rules.messageType) };
+  }
   const kind = found.get(txnHeader);
   if (kind?.toString('latin1') !== halfValue) {
     return { fault: `Header ${txnHeader} must be '${halfValue}', not ${shown(kind ?? null)}` };

@@ -125,6 +125,7 @@ describe('a half message', () => {
     ['a time that is none', { 'rmq-txn-immunity-ms': '-1' }],
     ['a time without end', { 'rmq-txn-immunity-ms': '999999999999' }],
     ['a delay where there are none', { 'rmq-delay-ms': '1' }],
+    ['a word to retries', { 'rmq-retry-action': 'dlq' }],
   ];
   for (const [what, headers] of wrong) {
     it(`is refused with ${what}`, async () => {
