@@ -143,7 +143,7 @@ export class DiskSpace {
     if (grade === 'state') return left + this.reserveBytes / 2 >= 0;
     if (this.isShortNow) return false;
     if (left >= this.lowWaterBytes) return true;
-    void this.settle();
+    void this.settle(bytes);
     return false;
   }
 
@@ -192,12 +192,14 @@ export class DiskSpace {
     return this.freeBytes - this.spentBytes + this.heldBytes - this.reserveBytes;
   }
 
-  /** Asks the volume and does what follows from the answer. */
-  private async settle(): Promise<void> {
+  /** Asks the volume and does what follows from the answer. `refusedBytes`: of data that was refused by the account. */
+  private async settle(refusedBytes = 0): Promise<void> {
     await this.ask();
     if (this.isClosed) return;
     const beyond = this.beyondReserve();
-    if (beyond < this.lowWaterBytes || this.freeFiles < lowWaterFiles) {
+    // Data that stays refused a little above the mark must lead to space being freed as well.
+    const isAtMark = beyond < 2 * this.lowWaterBytes && beyond - refusedBytes < this.lowWaterBytes;
+    if (isAtMark || this.freeFiles < lowWaterFiles) {
       this.becomeShort('the low-water mark is reached');
       return;
     }
