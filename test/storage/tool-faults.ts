@@ -318,6 +318,11 @@ export const tools: readonly Tool[] = [
     await disk.rename('/data/commitlog/aside', other);
     return new Set();
   }),
+  repair('a segment that another repair had on its way to its name', async (disk) => {
+    const path = segmentWith(disk, 100);
+    await disk.rename(path, `/data/commitlog/0000000000.log.of-${Number(path.slice(-14, -4))}`);
+    return new Set();
+  }),
   repair('a directory without a manifest', (disk) => {
     disk.cut('/data/MANIFEST', undefined);
     disk.cut('/data/mirror/MANIFEST', undefined);
