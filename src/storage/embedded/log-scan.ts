@@ -45,6 +45,11 @@ export interface ScanOptions {
   readonly from: number;
   /** Known to have been durable. */
   readonly durablePosition: number;
+  /**
+   * From `durablePosition` on everything was written in this epoch or a later one. What says an earlier one was cut off by a start before,
+   * and is seen again where a file system made the file longer than what reached the disk.
+   */
+  readonly epoch?: number;
   readonly acceptLoss: boolean;
   /** Stop here, a group boundary; to the end of the log where undefined. */
   readonly until?: number;
@@ -203,7 +208,8 @@ class LogScan {
     const start = window.indexOf(offset);
     if (checkHeader(window.dataView, window.bytes, start, at, crc32c) !== 'intact') return undefined;
     header.decode(window.dataView, start);
-    if (header.kind === kindSegmentEnd || !this.followsGroup(at)) return undefined;
+    if (header.kind === kindSegmentEnd || !this.followsGroup(at) || this.isOfEarlierLife(at))
+      return undefined;
     const bytes = entryBytes(header.payloadBytes);
     if (!window.holds(offset, bytes)) return undefined;
     const payload = start + headerBytes;
@@ -214,6 +220,11 @@ class LogScan {
     if (header.durablePosition > this.durablePosition) this.durablePosition = header.durablePosition;
     this.take(window, at, bytes, true);
     return at + bytes;
+  }
+
+  private isOfEarlierLife(at: number): boolean {
+    const { epoch, durablePosition } = this.options;
+    return epoch !== undefined && at >= durablePosition && this.header.epoch < epoch;
   }
 
   /** True where the entry of `header` at `at` may stand behind what was read before it. */
@@ -298,6 +309,8 @@ class LogScan {
     if (verdict === 'damaged') return { kind: 'bad', reason: 'there is no intact header' };
     const { header } = this;
     header.decode(window.dataView, window.indexOf(offset));
+    if (this.isOfEarlierLife(at))
+      return { kind: 'bad', reason: 'what stands there was cut off by an earlier start' };
     if (!this.followsGroup(at)) {
       return {
         kind: 'bad',

@@ -139,6 +139,7 @@ class Recovery {
         format,
         from,
         durablePosition: manifest.durablePosition,
+        epoch: manifest.logEpoch,
         acceptLoss,
         visit: (header, payload) => this.replay.entry(header, payload),
         segmentEnded: (segment, next) => this.replay.segmentEnded(segment, next),

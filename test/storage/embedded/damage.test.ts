@@ -128,6 +128,28 @@ async function prepared(): Promise<SimulatedDisk> {
 }
 
 describe('the tail of the log', () => {
+  test('is not what an earlier start cut off, where that comes to light again behind the end', async () => {
+    let disk = await prepared();
+    const before = disk.contents(segment0);
+    const d = segmentEntries(disk).at(-3)!.at;
+    disk.cut(segment0, d);
+    let engine = await open(disk);
+    expect(await bodies(engine, 1)).toEqual(['a', 'b', 'c']);
+    disk.holdSyncs();
+    await engine.append(group('async', 1, 'new'));
+    // The power goes: the file has its new length, its last block what was there long ago.
+    disk = disk.crash('none', 7);
+    const file = await disk.open(segment0, 'write');
+    await file.write([before.subarray(d)], d);
+    await file.datasync();
+    await file.close();
+    engine = await open(disk);
+    expect(await bodies(engine, 1)).toEqual(['a', 'b', 'c']);
+    await engine.append(group('sync', 1, 'newer'));
+    engine = await open(await kill(disk));
+    expect(await bodies(engine, 1)).toEqual(['a', 'b', 'c', 'newer']);
+  });
+
   test('what was written is there after a kill', async () => {
     const engine = await open(await prepared());
     expect(await bodies(engine, 1)).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
